@@ -1,0 +1,362 @@
+"""Every setting in one table: name, default, unit, what is allowed and one sentence.
+
+The environment (`BOOTDROP_…`) wins over the YAML file, which wins over the defaults. `.env.example`
+and docs/settings.md are generated from this table (settings_docs.py).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
+
+PREFIX = "BOOTDROP_"
+
+# Read by compose.yaml on the host, not by the appliance, which sees them all the same when
+# they stand in .env.
+COMPOSE_VARIABLES: Mapping[str, str] = {
+    "BOOTDROP_BOOT_DIR": "Folder on the host that is the volume; ./boot by default.",
+    "BOOTDROP_CA_BUNDLE": "CA bundle of the host that pip trusts while the image is built; "
+    "/etc/ssl/certs/ca-certificates.crt by default.",
+}
+
+
+class InvalidSettings(Exception):
+    """Wrong settings; `problems` has one line for each, ready to be shown."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class AddressRange:
+    """Addresses from `first` to `last`, both included."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+    @classmethod
+    def parse(cls, text: object) -> AddressRange:
+        """Read `FIRST-LAST`; ValueError when it is anything else or runs backwards."""
+        if isinstance(text, AddressRange):
+            return text
+        first, separator, last = str(text).partition("-")
+        if not separator:
+            raise ValueError("no '-' in it")
+        parsed = cls(IPv4Address(first.strip()), IPv4Address(last.strip()))
+        if parsed.first > parsed.last:
+            raise ValueError("it ends before it begins")
+        return parsed
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        return self.first <= address <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+def _yaml_off(value: object) -> object:
+    # YAML 1.1 reads a bare `off` as false.
+    return "off" if value is False else value
+
+
+Range = Annotated[AddressRange, BeforeValidator(AddressRange.parse), PlainSerializer(str)]
+
+_PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_INTERFACE = re.compile(r"[^\s/]{1,15}")
+
+
+def _setting(default: Any, section: str, sentence: str, allowed: str, **limits: Any) -> Any:  # noqa: ANN401
+    return Field(
+        default,
+        description=sentence,
+        json_schema_extra={"section": section, "allowed": allowed},
+        **limits,
+    )
+
+
+class Settings(BaseSettings):
+    """The appliance's settings, checked each for itself; `network.resolve` checks them together."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the environment over the YAML file; Compose has read .env already."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+    interface: str | None = _setting(
+        None,
+        "Network",
+        "Interface of the boot network; nothing that speaks DHCP starts without it.",
+        "the name of a network interface of the host, such as eth1",
+    )
+    server_address: IPv4Address | None = _setting(
+        None,
+        "Network",
+        "Address that machines reach us at; the interface's first IPv4 address when not set.",
+        "an IPv4 address of the interface, such as 192.168.10.1",
+    )
+    subnet: IPv4Network | None = _setting(
+        None,
+        "Network",
+        "Subnet that is served; the interface's own when not set.",
+        "ADDRESS/PREFIX without host bits, such as 192.168.10.0/24",
+    )
+    dhcp_range: Range | None = _setting(
+        None,
+        "Network",
+        "Addresses that are leased; when not set, from the subnet's tenth to its last, "
+        "without the server's and the gateway's.",
+        "FIRST-LAST, such as 192.168.10.10-192.168.10.254",
+    )
+    gateway: IPv4Address | None = _setting(
+        None,
+        "Network",
+        "Router that machines are told; none when not set.",
+        "an IPv4 address in the subnet",
+    )
+    lease_time: int = _setting(
+        1200,
+        "Network",
+        "Length of a lease when the machine asks for none, in seconds.",
+        "60 to 604800 seconds",
+        ge=60,
+        le=604800,
+    )
+    max_lease_time: int = _setting(
+        1800,
+        "Network",
+        "Longest lease that a machine can ask for, in seconds.",
+        "60 to 604800 seconds",
+        ge=60,
+        le=604800,
+    )
+    radvd: Annotated[Literal["auto", "off"], BeforeValidator(_yaml_off)] = _setting(
+        "auto",
+        "Network",
+        "Router advertisements without router or prefix, which spare iPXE a wait of seconds; "
+        "`auto` is silent where another router advertises.",
+        "auto or off",
+    )
+    bios_loader: Literal["ipxe", "pxelinux"] = _setting(
+        "ipxe",
+        "Boot",
+        "What BIOS machines load: iPXE (transfers by HTTP), or pxelinux through the boot "
+        "server's prompt (TFTP).",
+        "ipxe or pxelinux",
+    )
+    prompt: str = _setting(
+        "Press [F8] for menu...",
+        "Boot",
+        "Prompt of the PXE boot server.",
+        "up to 69 printable ASCII characters",
+        max_length=69,
+    )
+    prompt_timeout: int = _setting(
+        0,
+        "Boot",
+        "Time that the prompt of the PXE boot server is shown, in seconds; 0 takes the first "
+        "item at once, 255 waits for a key.",
+        "0 to 255 seconds",
+        ge=0,
+        le=255,
+    )
+    menu_timeout: int = _setting(
+        0,
+        "Boot",
+        "Time that the menu of kernels is shown, in seconds; 0 boots the default entry at once "
+        "unless m (iPXE) or an arrow key (pxelinux) is held.",
+        "0 to 3600 seconds",
+        ge=0,
+        le=3600,
+    )
+    default_entry: str = _setting(
+        "newest",
+        "Boot",
+        "Entry that boots when nobody chooses.",
+        "newest, local, or the name of a kernel as it lies in kernels/",
+        max_length=4096,
+    )
+    console: str = _setting(
+        "console=tty0 console=ttyS0,115200n8",
+        "Kernel",
+        "Consoles of every kernel; the last one gets init's output.",
+        "console=… words, printable ASCII",
+        max_length=512,
+    )
+    cmdline: str = _setting(
+        "",
+        "Kernel",
+        "Words added to every kernel's command line.",
+        "printable ASCII, up to 1024 characters",
+        max_length=1024,
+    )
+    ramdisk: Literal["auto", "cpio", "ext2"] = _setting(
+        "auto",
+        "Kernel",
+        "Form of ramdisk roots: initramfs (cpio), or the file system image on /dev/ram0 "
+        "(ext2) for kernels that can; `auto` takes cpio unless the kernel can only do ext2.",
+        "auto, cpio or ext2",
+    )
+    tftp_block_size: int = _setting(
+        1468,
+        "Transfer",
+        "Largest block that TFTP clients are given, in bytes.",
+        "512 to 65464 bytes",
+        ge=512,
+        le=65464,
+    )
+    tftp_refuse_blksize: bool = _setting(
+        False,
+        "Transfer",
+        "Refuse the blksize option, for ROMs that ask for it and fail (in.tftpd -r blksize).",
+        "true or false",
+    )
+    http_port: int = _setting(
+        8069,
+        "Transfer",
+        "TCP port of boot files over HTTP.",
+        "1 to 65535",
+        ge=1,
+        le=65535,
+    )
+    keep: int = _setting(
+        3,
+        "Store",
+        "Replaced versions of a kernel that are kept for falling back.",
+        "0 to 1000",
+        ge=0,
+        le=1000,
+    )
+
+    @field_validator("interface")
+    @classmethod
+    def _interface_name(cls, value: str | None) -> str | None:
+        if value is not None and not _INTERFACE.fullmatch(value):
+            raise ValueError("not an interface's name")
+        return value
+
+    @field_validator("prompt", "console", "cmdline")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        if not _PRINTABLE.fullmatch(value):
+            raise ValueError("not printable ASCII")
+        return value
+
+    @field_validator("console")
+    @classmethod
+    def _only_consoles(cls, value: str) -> str:
+        if not all(word.startswith("console=") for word in value.split()):
+            raise ValueError("not a console")
+        return value
+
+    @field_validator("default_entry")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("not a name")
+        return value
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a field: `http_port` is BOOTDROP_HTTP_PORT."""
+    return PREFIX + field.upper()
+
+
+def allowed(field: str) -> str:
+    """Return what a field may hold, in words."""
+    return metadata(Settings.model_fields[field])["allowed"]
+
+
+def metadata(info: FieldInfo) -> dict[str, str]:
+    """Return a field's section and allowed values."""
+    extra = info.json_schema_extra
+    assert isinstance(extra, dict)
+    return {key: str(value) for key, value in extra.items()}
+
+
+def load(yaml_file: Path | None = None) -> Settings:
+    """Read the settings; InvalidSettings names each wrong one, where it stands and what may be."""
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(yaml_file=yaml_file)
+
+    def said(field: str, value: object) -> str:
+        if variable(field) in os.environ:
+            return f"{variable(field)}={value}"
+        return f"{yaml_file}: {field}: {value}"
+
+    problems = _misspelt_variables()
+    try:
+        settings = FromFile()
+    except ValidationError as error:
+        # The first of a field's errors is enough: each comes with all that is allowed.
+        by_field = {str(each["loc"][0]): each for each in reversed(error.errors())}
+        for field, each in reversed(by_field.items()):
+            if each["type"] == "extra_forbidden":
+                reason = f"no such setting{_nearest(field)}"
+            else:
+                reason = f"not allowed here; allowed: {allowed(field)}"
+            problems.append(f"{said(field, each['input'])}: {reason}")
+        raise InvalidSettings(tuple(problems)) from None
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        where = f"{yaml_file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{yaml_file}"
+        raise InvalidSettings((*problems, f"{where}: not YAML: {problem}")) from None
+    except (OSError, ValueError, SettingsError) as error:
+        reason = f"{yaml_file}: must hold `name: value` lines, such as `http_port: 80`: {error}"
+        raise InvalidSettings((*problems, reason)) from None
+    if settings.max_lease_time < settings.lease_time:
+        field = "max_lease_time" if "max_lease_time" in settings.model_fields_set else "lease_time"
+        problems.append(
+            f"{said(field, getattr(settings, field))}: not allowed here; the longest lease "
+            f"({settings.max_lease_time} s) must not be under lease_time ({settings.lease_time} s)"
+        )
+    if problems:
+        raise InvalidSettings(tuple(problems))
+    return settings
+
+
+def _misspelt_variables() -> list[str]:
+    known = {variable(field) for field in Settings.model_fields} | set(COMPOSE_VARIABLES)
+    return [
+        f"{name}={value}: no such setting{_nearest(name.removeprefix(PREFIX).lower(), variable)}"
+        for name, value in os.environ.items()
+        if name.startswith(PREFIX) and name not in known
+    ]
+
+
+def _nearest(name: str, spell: Callable[[str], str] = str) -> str:
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f"; did you mean {spell(near[0])}?" if near else "; docs/settings.md lists them"
