@@ -1,0 +1,130 @@
+"""The values that the catalog is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+
+class Arch(StrEnum):
+    """A processor architecture, by the name that the kernel's own tree gives it (arch/…)."""
+
+    X86_64 = "x86_64"
+    I386 = "i386"
+    ARM64 = "arm64"
+
+
+class RamdiskFormat(StrEnum):
+    """How a root file system in memory is packed."""
+
+    CPIO = "cpio"  # an initramfs: unpacked into rootfs by the kernel
+    EXT2 = "ext2"  # the article's: a file system image in /dev/ram0
+
+
+@dataclass(frozen=True)
+class KernelImage:
+    """What a kernel's own header says about it (Documentation/arch/x86/boot.rst)."""
+
+    version: str  # "6.1.192-labtest", from the version string; never empty
+    arch: Arch
+    length: int  # bytes that the file must have at least to be whole
+    efi_stub: bool  # has a PE header, so UEFI firmware can start it
+
+
+@dataclass(frozen=True)
+class NotAKernel:
+    """A file that no kernel format fits."""
+
+    reason: str  # what it is instead, in plain words, and what to drop
+
+
+@dataclass(frozen=True)
+class CutShort:
+    """A kernel whose file ends before its header says; both in bytes."""
+
+    have: int
+    need: int
+
+    @property
+    def reason(self) -> str:
+        """One line for a person."""
+        return f"cut short: {self.have} of at least {self.need} bytes are there; copy it again"
+
+
+@dataclass(frozen=True)
+class Initrd:
+    """An initrd that came with a kernel."""
+
+    format: RamdiskFormat
+    ramdisk_size: int | None = None  # KiB uncompressed; only for ext2, for `ramdisk_size=`
+
+
+@dataclass(frozen=True)
+class KernelSet:
+    """A kernel in the drop folder with the files that belong to it; paths relative to kernels/."""
+
+    name: str  # the kernel's path relative to kernels/, with "/": "os_images/fc6/vmlinuz"
+    image: KernelImage
+    kernel: PurePosixPath
+    initrd: PurePosixPath | None = None
+    modules: PurePosixPath | None = None  # a cpio layer with lib/modules/VERSION
+    config: PurePosixPath | None = None  # the text of its .config
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A file that is not served, and why."""
+
+    path: PurePosixPath  # relative to kernels/
+    reason: str  # one line for a person: what is wrong, what to do
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one walk over the drop folder found. Everything sorted by path."""
+
+    sets: tuple[KernelSet, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    pending: tuple[PurePosixPath, ...] = ()  # still being written: looked at again soon
+
+
+@dataclass(frozen=True)
+class KernelConfig:
+    """The part of a kernel's .config that is set: {"CONFIG_BLK_DEV_RAM": "y", …}."""
+
+    options: frozenset[tuple[str, str]]
+
+    def value(self, option: str) -> str | None:
+        """Return "y", "m", a number or a quoted string; None where the option is not set."""
+        return next((value for name, value in self.options if name == option), None)
+
+    def built_in(self, option: str) -> bool:
+        """Tell whether the option is `=y`: there before any module can be loaded."""
+        return (option, "y") in self.options
+
+
+@dataclass(frozen=True)
+class PublishedKernel:
+    """An immutable copy of a kernel set under published/; file paths are relative to published/."""
+
+    name: str  # as KernelSet.name
+    id: str  # 16 hex digits, from the contents of the set
+    version: str
+    arch: Arch
+    efi_stub: bool
+    kernel: PurePosixPath
+    initrd: PurePosixPath | None
+    initrd_format: Initrd | None
+    modules: PurePosixPath | None
+    config: KernelConfig | None  # None: not known (yet)
+    dropped_at: float  # seconds since the epoch: newest ctime among the set's files
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What can be booted and what cannot, with the reason."""
+
+    kernels: tuple[PublishedKernel, ...] = ()  # newest first
+    refused: tuple[Refused, ...] = ()
+    pending: tuple[PurePosixPath, ...] = ()
