@@ -1,0 +1,417 @@
+"""Publishes what was dropped: immutable copies under published/, and their retirement."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from appliance.catalog import ikconfig, initrd, kernel
+from appliance.catalog.lease import Writers, read_lease
+from appliance.catalog.manifest import COPIED, BrokenManifest, Manifest, Source, from_json, to_json
+from appliance.catalog.model import (
+    Catalog,
+    Initrd,
+    KernelConfig,
+    KernelSet,
+    PublishedKernel,
+    Refused,
+    Scan,
+)
+from appliance.catalog.openat import Fingerprint, NotReadable, open_inside, resolve
+from appliance.catalog.pairing import Role
+
+_LOG = logging.getLogger(__name__)
+
+_FICLONE = 0x40049409  # include/uapi/linux/fs.h: share the blocks instead of copying them
+_PIECE = 1 << 20  # bytes
+_MAKING = ".new-"  # folders of this prefix are half made, or half deleted
+_MANIFEST = "manifest.json"
+_CONFIG = "config"
+_RETIRED = "retired.json"  # {"SAFE/ID": seconds since the epoch when it was replaced}
+
+_NO_ROOM = {
+    errno.ENOSPC: "no space is left on the volume: delete something",
+    errno.EDQUOT: "the volume's quota is used up: delete something or raise it",
+    errno.EROFS: "the volume is read-only: mount it writable",
+    errno.EFBIG: "larger than a file may be on the volume",
+}
+
+
+class Changing(Exception):
+    """A file is not what the scan saw: it is being replaced, and looked at again soon."""
+
+
+@dataclass(frozen=True)
+class _Version:
+    """A version that is published."""
+
+    key: str  # its folder under published/kernels/: "SAFE/ID"
+    manifest: Manifest
+
+
+def safe_name(name: str) -> str:
+    """Reduce a kernel's name to what every path, URL and menu takes.
+
+    At most 60 of [A-Za-z0-9._-], a letter or digit first, then `~` and 8 hex digits of the name's
+    SHA-256 where that is not the name itself: different names stay different.
+    """
+    reduced = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-")[:60] or "kernel"
+    if reduced == name:
+        return name
+    return f"{reduced}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+
+
+def _paths(kernel_set: KernelSet) -> dict[Role, PurePosixPath]:
+    paths = {
+        Role.KERNEL: kernel_set.kernel,
+        Role.INITRD: kernel_set.initrd,
+        Role.MODULES: kernel_set.modules,
+    }
+    return {role: path for role in COPIED if (path := paths[role]) is not None}
+
+
+def _copy(source: int, target: Path) -> bytes:
+    """Copy an open file, sharing its blocks where the file system can; return its SHA-256."""
+    with open(target, "xb+", buffering=0) as copy:
+        os.fchmod(copy.fileno(), 0o644)
+        try:
+            fcntl.ioctl(copy.fileno(), _FICLONE, source)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        else:
+            return hashlib.file_digest(copy, "sha256").digest()
+        digest = hashlib.sha256()
+        buffer = bytearray(_PIECE)
+        view = memoryview(buffer)
+        at = 0
+        while length := os.preadv(source, [buffer], at):
+            digest.update(view[:length])
+            written = 0
+            while written < length:
+                written += copy.write(view[written:length])
+            at += length
+        return digest.digest()
+
+
+class Store:
+    """The folder published/kernels/, written by nobody else.
+
+    `published` and `kernels` (the drop folder) are folders; `keep` replaced versions of every name
+    stay to fall back on, others `retire_after` seconds; `clock` gives seconds since the epoch.
+    publish and retire are called one at a time; read_configs may run beside them in a thread.
+    """
+
+    def __init__(
+        self,
+        published: Path,
+        kernels: Path,
+        keep: int,
+        retire_after: float = 900.0,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._published = published
+        self._root = published / "kernels"
+        self._kernels = kernels
+        self._keep = keep
+        self._retire_after = retire_after
+        self._clock = clock
+        self._configs: dict[str, KernelConfig] = {}  # by _Version.key
+        # Names in the drop folder, with the config beside them; None until a scan told.
+        self._dropped: dict[str, PurePosixPath | None] | None = None
+        self._root.mkdir(parents=True, exist_ok=True)
+        for left_over in self._root.glob(f"{_MAKING}*"):
+            shutil.rmtree(left_over)
+        self._versions = {version.key: version for version in self._load()}
+        retired = self._load_retired()
+        self._retired = {key: retired[key] for key in self._versions if key in retired}
+        self._current: dict[str, _Version] = {}
+        for version in sorted(self._versions.values(), key=lambda one: one.manifest.dropped_at):
+            if version.key not in self._retired:
+                self._current[version.manifest.name] = version
+
+    # Publishing
+
+    def publish(self, scan: Scan) -> Catalog:
+        """Copy what is new in a scan, and return all that can be booted.
+
+        Where a kernel cannot be published (no room, still changing, refused), its name keeps the
+        version that it has, as long as a file of that name is in the drop folder. Raises OSError
+        where published/ cannot be read.
+        """
+        refused = list(scan.refused)
+        pending = set(scan.pending)
+        for kernel_set in scan.sets:
+            try:
+                self._current[kernel_set.name] = self._version_of(kernel_set)
+            except (Changing, FileNotFoundError):
+                pending.add(kernel_set.kernel)
+            except NotReadable as error:
+                refused.append(Refused(kernel_set.kernel, str(error)))
+            except OSError as error:
+                why = _NO_ROOM.get(error.errno or 0, error.strerror or str(error))
+                refused.append(Refused(kernel_set.kernel, f"cannot be published: {why}"))
+        dropped: dict[str, PurePosixPath | None] = {str(path): None for path in pending}
+        dropped |= {str(one.path): None for one in refused}
+        dropped |= {one.name: one.config for one in scan.sets}
+        self._dropped = dropped
+        for gone in self._current.keys() - dropped.keys():
+            del self._current[gone]
+        self._note_retired()
+        kernels = [self._published_kernel(version) for version in self._current.values()]
+        return Catalog(
+            kernels=tuple(sorted(kernels, key=lambda one: (-one.dropped_at, one.name))),
+            refused=tuple(sorted(refused, key=lambda one: one.path)),
+            pending=tuple(sorted(pending)),
+        )
+
+    def _version_of(self, kernel_set: KernelSet) -> _Version:
+        """Return the set's version: the one that is there, or a new one."""
+        sources = {
+            role: Source(path, self._fingerprint(path)) for role, path in _paths(kernel_set).items()
+        }
+        current = self._current.get(kernel_set.name)
+        if current and current.manifest.sources == sources:
+            return current
+        folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=self._root))
+        try:
+            manifest = self._make(folder, kernel_set, sources)
+            version = _Version(f"{safe_name(manifest.name)}/{manifest.id}", manifest)
+            self._install(folder, version)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # gone by now, unless it failed
+        self._versions[version.key] = version
+        self._retired.pop(version.key, None)
+        return version
+
+    def _fingerprint(self, path: PurePosixPath) -> Fingerprint:
+        plain = self._kernels / path
+        target = resolve(self._kernels, path) if plain.is_symlink() else plain
+        return Fingerprint.of(os.stat(target, follow_symlinks=False))
+
+    def _make(self, folder: Path, kernel_set: KernelSet, sources: dict[Role, Source]) -> Manifest:
+        """Copy a set into a folder; raises Changing unless it is what the scan saw, and whole."""
+        whole = hashlib.sha256()
+        with ExitStack() as leases:
+            opened = {
+                role: leases.enter_context(open_inside(self._kernels, source.path))
+                for role, source in sources.items()
+            }
+            for role, fd in opened.items():
+                if leases.enter_context(read_lease(fd)) is Writers.SOME:
+                    raise Changing(sources[role].path)
+            for role, fd in opened.items():
+                whole.update(f"{role} {sources[role].fingerprint.size} ".encode())
+                whole.update(_copy(fd, folder / role))
+            for role, fd in opened.items():
+                if Fingerprint.of(os.fstat(fd)) != sources[role].fingerprint:
+                    raise Changing(sources[role].path)
+        with open(folder / Role.KERNEL, "rb") as copy:
+            size = sources[Role.KERNEL].fingerprint.size
+            if kernel.identify(copy.read(kernel.HEAD_LENGTH), size) != kernel_set.image:
+                raise Changing(kernel_set.kernel)
+        manifest = Manifest(
+            name=kernel_set.name,
+            id=whole.hexdigest()[:16],
+            version=kernel_set.image.version,
+            arch=kernel_set.image.arch,
+            efi_stub=kernel_set.image.efi_stub,
+            initrd=self._initrd_format(folder, kernel_set),
+            dropped_at=max(one.fingerprint.ctime_ns for one in sources.values()) / 1e9,
+            sources={role: self._trusted(source) for role, source in sources.items()},
+        )
+        (folder / _MANIFEST).write_text(to_json(manifest), encoding="utf-8")
+        os.chmod(folder / _MANIFEST, 0o644)
+        return manifest
+
+    @staticmethod
+    def _initrd_format(folder: Path, kernel_set: KernelSet) -> Initrd | None:
+        if kernel_set.initrd is None:
+            return None
+        with open(folder / Role.INITRD, "rb") as copy:
+            found = initrd.identify(copy)
+        if isinstance(found, initrd.NotAnInitrd):
+            raise Changing(kernel_set.initrd)
+        return found
+
+    def _trusted(self, source: Source) -> Source:
+        """Forget a fingerprint so young that the file could change without changing it."""
+        if source.fingerprint.is_certain(self._clock()):
+            return source
+        return replace(source, fingerprint=replace(source.fingerprint, inode=0))
+
+    def _install(self, folder: Path, version: _Version) -> None:
+        """Give a finished folder its name; the same contents get the new manifest only."""
+        target = self._root / version.key
+        if version.key in self._versions:
+            os.replace(folder / _MANIFEST, target / _MANIFEST)
+            return
+        if target.exists():  # with a broken manifest, or it would have been loaded
+            self._delete(target)
+        target.parent.mkdir(exist_ok=True)
+        os.chmod(target.parent, 0o755)
+        os.chmod(folder, 0o755)
+        os.rename(folder, target)
+
+    def _published_kernel(self, version: _Version) -> PublishedKernel:
+        manifest = version.manifest
+        files = {role: PurePosixPath("kernels", version.key, role) for role in manifest.sources}
+        return PublishedKernel(
+            name=manifest.name,
+            id=manifest.id,
+            version=manifest.version,
+            arch=manifest.arch,
+            efi_stub=manifest.efi_stub,
+            kernel=files[Role.KERNEL],
+            initrd=files.get(Role.INITRD),
+            initrd_format=manifest.initrd,
+            modules=files.get(Role.MODULES),
+            config=self._known_config(version),
+            dropped_at=manifest.dropped_at,
+        )
+
+    # What is there already
+
+    def _load(self) -> Iterator[_Version]:
+        """Read the manifests; a version with a broken one counts as not there."""
+        for path in self._root.glob(f"*/*/{_MANIFEST}"):
+            folder = path.parent
+            key = f"{folder.parent.name}/{folder.name}"
+            try:
+                manifest = from_json(path.read_text(encoding="utf-8"))
+                if f"{safe_name(manifest.name)}/{manifest.id}" != key:
+                    raise BrokenManifest("of another version")
+                for role, source in manifest.sources.items():
+                    if (folder / role).stat().st_size != source.fingerprint.size:
+                        raise BrokenManifest(f"{role} is not as long as it was")
+            except (BrokenManifest, OSError, ValueError) as error:
+                _LOG.warning("%s is passed over and made again when needed: %s", folder, error)
+            else:
+                yield _Version(key, manifest)
+
+    def _load_retired(self) -> dict[str, float]:
+        try:
+            raw = json.loads((self._root / _RETIRED).read_text(encoding="utf-8"))
+            return {str(key): float(since) for key, since in raw.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            _LOG.warning("%s is passed over: %s", self._root / _RETIRED, error)
+            return {}
+
+    # Retirement
+
+    def _note_retired(self) -> None:
+        """Note since when versions are not current; a new start reads it."""
+        current = {version.key for version in self._current.values()}
+        before = dict(self._retired)
+        now = self._clock()
+        self._retired = {
+            key: self._retired.get(key, now) for key in self._versions if key not in current
+        }
+        if self._retired != before:
+            self._write_retired()
+
+    def _write_retired(self) -> None:
+        try:
+            self._write(self._root / _RETIRED, json.dumps(self._retired))
+        except OSError as error:  # on a full volume versions stay longer, no more
+            _LOG.warning("%s cannot be written: %s", self._root / _RETIRED, error)
+
+    def _write(self, path: Path, text: str) -> None:
+        with tempfile.TemporaryDirectory(prefix=_MAKING, dir=self._root) as folder:
+            new = Path(folder, path.name)
+            new.write_text(text, encoding="utf-8")
+            os.chmod(new, 0o644)
+            os.replace(new, path)
+
+    def retire(self, now: float) -> tuple[PurePosixPath, ...]:
+        """Delete versions replaced `retire_after` seconds before `now`; return their folders.
+
+        The newest `keep` replaced versions of each name that is in the drop folder stay. Deletes
+        nothing before the first publish, when the names are not known. Paths are relative to
+        published/. Raises OSError where the volume does not let it.
+        """
+        if self._dropped is None:
+            return ()
+        kept: dict[str, int] = {}
+        deleted: list[PurePosixPath] = []
+        for key, since in sorted(self._retired.items(), key=lambda one: one[1], reverse=True):
+            name = self._versions[key].manifest.name
+            kept[name] = kept.get(name, 0) + 1
+            if name in self._dropped and kept[name] <= self._keep:
+                continue
+            if now - since >= self._retire_after:
+                deleted.append(PurePosixPath("kernels", key))
+                self._delete(self._root / key)
+                del self._versions[key], self._retired[key]
+                self._configs.pop(key, None)
+        if deleted:
+            self._write_retired()
+        return tuple(sorted(deleted))
+
+    def _delete(self, folder: Path) -> None:
+        """Take a version away at once, then its files, and its name's folder after the last."""
+        with tempfile.TemporaryDirectory(prefix=_MAKING, dir=self._root) as going:
+            os.rename(folder, Path(going, folder.name))
+        try:
+            folder.parent.rmdir()
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+
+    # Configurations
+
+    def _known_config(self, version: _Version) -> KernelConfig | None:
+        if version.key not in self._configs:
+            try:
+                text = (self._root / version.key / _CONFIG).read_text("utf-8", "replace")
+            except FileNotFoundError:
+                return None
+            if not text:
+                return None
+            self._configs[version.key] = ikconfig.parse_config(text)
+        return self._configs[version.key]
+
+    def read_configs(self) -> bool:
+        """Find the .config of current kernels without one; True when publish would now say more.
+
+        The config that lies beside the kernel comes first, then the one inside it, which takes
+        some tenths of a second for each kernel. Kept with the version, so it is done once.
+        """
+        found = False
+        for version in tuple(self._current.values()):
+            beside = (self._dropped or {}).get(version.manifest.name)
+            config = self._root / version.key / _CONFIG
+            if config.exists() and (config.stat().st_size or beside is None):
+                continue
+            try:
+                text = self._config_text(version, beside)
+                self._write(config, text)
+            except (FileNotFoundError, NotReadable):
+                continue  # the version was retired, or its config changes: another time
+            except OSError as error:
+                _LOG.warning("%s cannot be written: %s", config, error)
+                continue
+            found = found or bool(text)
+        return found
+
+    def _config_text(self, version: _Version, beside: PurePosixPath | None) -> str:
+        """Return the text of a kernel's .config, "" where it has none."""
+        if beside is not None:
+            with open_inside(self._kernels, beside) as fd:
+                return os.pread(fd, ikconfig.LONGEST_TEXT, 0).decode("utf-8", "replace")
+        with open(self._root / version.key / Role.KERNEL, "rb") as stream:
+            return ikconfig.extract(stream) or ""

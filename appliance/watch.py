@@ -1,0 +1,116 @@
+"""Tells when the drop folder has to be looked at: inotify, with a clock for what it misses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from asyncinotify import Event, Inotify, Mask, Watch
+
+_LOG = logging.getLogger(__name__)
+
+_EVERY = 60.0  # seconds; inotify does not see what an NFS client or another host writes
+
+# Not MODIFY: one copy of a kernel would tell thousands of times what CLOSE_WRITE tells once.
+_CHANGES = (
+    Mask.CLOSE_WRITE
+    | Mask.MOVED_FROM
+    | Mask.MOVED_TO
+    | Mask.CREATE
+    | Mask.DELETE
+    | Mask.ATTRIB
+    | Mask.DELETE_SELF
+    | Mask.MOVE_SELF
+    | Mask.ONLYDIR
+    | Mask.DONT_FOLLOW
+)
+# Around the drop folder itself, which may come later or come back.
+_AROUND = Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.ONLYDIR
+
+
+class DropFolder:
+    """A folder that is watched with all folders in it, whether it is there yet or not."""
+
+    def __init__(self, folder: Path, every: float = _EVERY) -> None:
+        self._folder = folder
+        self._every = every
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._around: Watch | None = None
+
+    def rescan_in(self, seconds: float) -> None:
+        """Have changes() yield after `seconds` at the latest; to be called in its event loop."""
+        loop = asyncio.get_running_loop()
+        when = loop.time() + seconds
+        if self._timer is not None and loop.time() < self._timer.when() <= when:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._due.set)
+
+    async def changes(self) -> AsyncGenerator[None, None]:
+        """Yield when the folder has to be scanned: at first, on a change, and every minute.
+
+        Changes while the caller is busy are one. One iteration at a time; to end it, close it
+        (contextlib.aclosing). Raises OSError where the kernel has no inotify instance left.
+        """
+        with Inotify() as inotify:
+            reader = asyncio.create_task(self._read(inotify))
+            reader.add_done_callback(lambda _: self._due.set())
+            try:
+                while not reader.done():
+                    self._due.clear()
+                    self._watch_all(inotify)  # before the scan: new folders are seen by one of both
+                    self.rescan_in(self._every)
+                    yield
+                    await self._due.wait()
+                reader.result()
+            finally:
+                reader.cancel()
+                if self._timer is not None:
+                    self._timer.cancel()
+
+    async def _read(self, inotify: Inotify) -> None:
+        async for event in inotify:
+            if self._concerns_us(event):
+                self._due.set()
+
+    def _concerns_us(self, event: Event) -> bool:
+        if event.mask & Mask.Q_OVERFLOW:
+            return True
+        if self._around is not None and event.watch is self._around:
+            return event.name is not None and event.name.name == self._folder.name
+        return not event.mask & Mask.IGNORED
+
+    def _watch_all(self, inotify: Inotify) -> None:
+        """Watch the folder and all in it; a folder that is watched already stays so.
+
+        Each is watched before it is listed: what is made in between is seen one way or the other.
+        """
+        self._around = self._watch(inotify, self._folder.parent, _AROUND)
+        todo = [self._folder]
+        while todo:
+            folder = todo.pop()
+            if self._watch(inotify, folder, _CHANGES) is not None:
+                todo += _folders_in(folder)
+
+    @staticmethod
+    def _watch(inotify: Inotify, folder: Path, mask: Mask) -> Watch | None:
+        try:
+            return inotify.add_watch(folder, mask)
+        except (FileNotFoundError, NotADirectoryError):
+            return None  # gone again, or not there yet
+        except OSError as error:  # no watches left (fs.inotify.max_user_watches), or not ours
+            _LOG.warning("%s is looked at every %g s only: %s", folder, _EVERY, error.strerror)
+            return None
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []  # gone or unreadable: the scan tells which
