@@ -1,0 +1,43 @@
+"""Where things are inside the container."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The container's folders; a test or `bootdrop render` has its own."""
+
+    boot: Path = Path("/srv/boot")  # the volume that people drop kernels into
+    state: Path = Path("/var/lib/bootdrop")  # leases: what must outlive the container
+    run: Path = Path("/run/bootdrop")  # generated configuration and sockets, thrown away
+    templates: Path = Path("/usr/share/bootdrop/config")
+    provisions: Path = Path("/usr/lib/bootdrop")  # what the image brings: loaders/, rescue/
+    settings: Path = Path("/etc/bootdrop/bootdrop.yaml")
+
+    @property
+    def kernels(self) -> Path:
+        """The drop folder."""
+        return self.boot / "kernels"
+
+    @property
+    def published(self) -> Path:
+        """Root of TFTP and HTTP: immutable copies and menus."""
+        return self.boot / "published"
+
+    @property
+    def control(self) -> Path:
+        """Socket on which the running appliance answers the command line."""
+        return self.run / "control.sock"
+
+    @property
+    def supervisor(self) -> Path:
+        """Socket on which supervisord answers XML-RPC."""
+        return self.run / "supervisor.sock"
+
+    @property
+    def leases(self) -> Path:
+        """The lease file of dhcpd."""
+        return self.state / "dhcpd.leases"

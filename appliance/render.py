@@ -1,0 +1,75 @@
+"""From a situation to the text of every generated file; pure but for reading the templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+import jinja2
+
+from appliance.situation import Situation
+
+# Path to text. `etc/…` is a daemon's, under the run folder; `tftp/…` is a machine's, published.
+Tree: TypeAlias = dict[PurePosixPath, str]
+
+BOOT_FILES = (
+    "tftp/autoexec.ipxe",
+    "tftp/boot.ipxe",
+    "tftp/pxelinux.cfg/default",
+    "tftp/help.txt",
+)
+
+
+class Renderer:
+    """Renders the templates of one folder; a template lies at the path that it produces."""
+
+    def __init__(self, templates: Path) -> None:
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(templates),
+            undefined=jinja2.StrictUndefined,
+            keep_trailing_newline=True,
+            # Text for daemons and firmware, not HTML: what goes in is checked at the border.
+            autoescape=False,
+        )
+
+    def boot_files(self, situation: Situation) -> Tree:
+        """Return the menus in every loader's language; none without a network to boot on."""
+        return self.files(BOOT_FILES, situation) if situation.network else {}
+
+    def files(self, names: Iterable[str], situation: Situation) -> Tree:
+        """Render templates by the paths that they produce."""
+        return {PurePosixPath(name): self._text(name, situation) for name in names}
+
+    def program(self, name: str, command: str, user: str | None) -> Tree:
+        """Return supervisord's section for a program; `%` starts an expansion there."""
+        program = {"name": name, "command": command.replace("%", "%%"), "user": user}
+        text = self._render("etc/supervisor/conf.d/program.conf", program=program)
+        return {PurePosixPath(f"etc/supervisor/conf.d/{name}.conf"): text}
+
+    def supervisord(self, situation: Situation, python: str) -> Tree:
+        """Return supervisord's own configuration; `python` runs the orchestrator."""
+        name = "etc/supervisor/supervisord.conf"
+        return {PurePosixPath(name): self._render(name, paths=situation.paths, python=python)}
+
+    def _text(self, name: str, situation: Situation) -> str:
+        return self._render(
+            name,
+            settings=situation.settings,
+            network=situation.network,
+            menu=situation.menu,
+            paths=situation.paths,
+            loaders=situation.loaders,
+            base_url=situation.base_url,
+            serial=serial_port(situation.settings.console),
+        )
+
+    def _render(self, name: str, **values: Any) -> str:  # noqa: ANN401
+        return self._environment.get_template(f"{name}.j2").render(**values)
+
+
+def serial_port(console: str) -> int | None:
+    """Return the serial port that the kernels' console is on, so that menus show there too."""
+    match = re.search(r"console=ttyS(\d)", console)
+    return int(match[1]) if match else None

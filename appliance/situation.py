@@ -1,0 +1,45 @@
+"""Everything that the generated files depend on, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.menu import Menu
+from appliance.network import Network
+from appliance.paths import Paths
+from appliance.settings import Settings
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The first file for each firmware, by its name in the TFTP root."""
+
+    bios: str
+    efi_x64: str
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Settings, what the host gives and what the volume holds, at one moment."""
+
+    settings: Settings
+    paths: Paths
+    menu: Menu
+    network: Network | None = None  # None: no network to boot on
+    other_router: str | None = None  # address of one that advertises; None while listening for it
+
+    @property
+    def loaders(self) -> Loaders:
+        """What the boot server hands out."""
+        pxelinux = self.settings.bios_loader == "pxelinux"
+        return Loaders(bios="pxelinux.0" if pxelinux else "undionly.kpxe", efi_x64="snponly.efi")
+
+    @property
+    def base_url(self) -> str | None:
+        """Root of the boot files over HTTP, without a slash at its end."""
+        return base_url(self.settings, self.network)
+
+
+def base_url(settings: Settings, network: Network | None) -> str | None:
+    """Return where machines find boot files over HTTP; None without a network."""
+    return f"http://{network.server}:{settings.http_port}" if network else None

@@ -1,0 +1,89 @@
+"""Small values that tests start from; each argument says what the test is about."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from pathlib import Path, PurePosixPath
+
+from appliance.catalog.model import (
+    Arch,
+    Catalog,
+    Initrd,
+    KernelConfig,
+    PublishedKernel,
+    RamdiskFormat,
+)
+from appliance.menu import Menu, RescueRoot, plan
+from appliance.network import Interface, Network
+from appliance.paths import Paths
+from appliance.settings import AddressRange, Settings
+from appliance.situation import Situation
+
+CHECKOUT = Path(__file__).parents[2]
+RESCUE = RescueRoot(
+    PurePosixPath("rescue/0123456789abcdef/rescue.cpio.gz"),
+    PurePosixPath("rescue/0123456789abcdef/rescue.ext2.gz"),
+    4096,
+)
+HELP = "http://192.168.10.1:8069/help.txt"
+EXT2_CAPABLE = ("BLK_DEV_INITRD", "RD_GZIP", "BLK_DEV_RAM", "EXT2_FS")
+
+
+def a_config(*options: str) -> KernelConfig:
+    return KernelConfig(frozenset((f"CONFIG_{option}", "y") for option in options))
+
+
+def a_kernel(  # noqa: PLR0913
+    name: str = "bzImage",
+    *,
+    version: str = "6.1.192",
+    initrd: Initrd | None = None,
+    modules: bool = False,
+    config: KernelConfig | None = None,
+    arch: Arch = Arch.X86_64,
+    efi_stub: bool = True,
+    dropped_at: float = 0,
+) -> PublishedKernel:
+    folder = PurePosixPath("kernels", name.replace("/", "_"), "00112233445566aa")
+    return PublishedKernel(
+        name=name,
+        id=folder.name,
+        version=version,
+        arch=arch,
+        efi_stub=efi_stub,
+        kernel=folder / "kernel",
+        initrd=folder / "initrd" if initrd else None,
+        initrd_format=initrd,
+        modules=folder / "modules" if modules else None,
+        config=config,
+        dropped_at=dropped_at,
+    )
+
+
+CPIO_INITRD = Initrd(RamdiskFormat.CPIO)
+
+
+def an_interface(name: str = "eth1", *addresses: str, link_local: bool = True) -> Interface:
+    return Interface(name, tuple(map(IPv4Interface, addresses)), True, link_local)
+
+
+def a_network(interface: str = "eth1") -> Network:
+    return Network(
+        interface=interface,
+        server=IPv4Address("192.168.10.1"),
+        subnet=IPv4Network("192.168.10.0/24"),
+        ranges=(AddressRange.parse("192.168.10.10-192.168.10.254"),),
+        gateway=None,
+        link_local=True,
+    )
+
+
+def a_menu(settings: Settings, *kernels: PublishedKernel) -> Menu:
+    return plan(settings, Catalog(kernels), RESCUE, HELP)
+
+
+def a_situation(settings: Settings | None = None, *kernels: PublishedKernel) -> Situation:
+    settings = settings or Settings(interface="eth1")
+    paths = replace(Paths(), templates=CHECKOUT / "config")
+    return Situation(settings, paths, a_menu(settings, *kernels), a_network(), other_router="")
