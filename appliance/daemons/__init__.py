@@ -1,0 +1,14 @@
+"""The daemons that the appliance runs: one file each, all behind the Protocol in `base`.
+
+A new daemon is a new file here and its line in ALL; docs/adding-a-daemon.md shows one.
+"""
+
+from appliance.daemons.base import Daemon
+from appliance.daemons.dhcpd import Dhcpd
+from appliance.daemons.neopxe import Neopxe
+from appliance.daemons.nginx import Nginx
+from appliance.daemons.radvd import Radvd
+from appliance.daemons.tftpd import Tftpd
+
+# In the order in which a machine meets them, last first: who answers DHCP must mean it.
+ALL: tuple[Daemon, ...] = (Nginx(), Tftpd(), Neopxe(), Radvd(), Dhcpd())

@@ -1,0 +1,77 @@
+"""What the appliance asks of a daemon."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from appliance.events.hub import Event, printable
+from appliance.run import CommandFailed, run
+from appliance.situation import Situation
+
+
+class ConfigurationRejected(Exception):
+    """A daemon's own checker did not take a configuration; the message is its reason."""
+
+
+class NotServing(Exception):
+    """A daemon does not do its work, though it may run; the message says what was tried."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """How supervisord starts a daemon; it stays in the foreground and logs to its own output."""
+
+    command: str
+    user: str | None = None  # None: root, for daemons that drop their privilege themselves
+
+
+class Daemon(Protocol):
+    """One daemon: what it needs, how it is started, checked and proven to serve."""
+
+    name: str  # its program's name in supervisord, and the first word of its lines in the log
+    templates: tuple[str, ...] = ()  # files under config/ (without .j2) that it reads
+    # What takes up a changed configuration: a signal by its name, or a new start.
+    on_change: Literal["HUP", "restart"] = "restart"
+
+    def idle(self, situation: Situation) -> str | None:
+        """Return why the daemon shall not run now; None when it shall."""
+        return None if situation.network else "no network to boot on"
+
+    def program(self, situation: Situation) -> Program:
+        """Return how to start it."""
+        ...
+
+    def prepare(self, situation: Situation) -> None:
+        """Make what the daemon wants to find before its first start."""
+        return None
+
+    async def check(self, configuration: Path, situation: Situation) -> None:
+        """Let the daemon's own checker read what lies under the folder `configuration`.
+
+        Raises ConfigurationRejected.
+        """
+        return None
+
+    async def probe(self, situation: Situation) -> None:
+        """Use the daemon as a client would. Raises NotServing."""
+        return None
+
+    def event(self, line: str) -> Event:
+        """Read a line of the daemon's output."""
+        return Event(self.name, printable(line))
+
+
+async def let_checker_read(argv: list[str], noise: str = r"(?!)") -> None:
+    """Run a daemon's checker; its output without lines that match `noise` is the reason."""
+    try:
+        await run(argv)
+    except CommandFailed as failure:
+        lines = [
+            line.strip()
+            for line in failure.output.splitlines()
+            if line.strip() and not re.search(noise, line)
+        ]
+        raise ConfigurationRejected(printable("; ".join(lines)) or str(failure)) from None

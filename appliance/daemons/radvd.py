@@ -1,0 +1,40 @@
+"""radvd: an answer to the router solicitations that iPXE waits seconds for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from appliance.daemons.base import Daemon, Program, let_checker_read
+from appliance.situation import Situation
+
+_CONFIGURATION = "etc/radvd.conf"
+
+
+class Radvd(Daemon):
+    """Advertises no router and no prefix; silent where another router advertises."""
+
+    name = "radvd"
+    templates = (_CONFIGURATION,)
+
+    def idle(self, situation: Situation) -> str | None:
+        """Stay silent by setting, beside another router, and where IPv6 is off."""
+        if situation.network is None:
+            return super().idle(situation)
+        if situation.settings.radvd == "off":
+            return "BOOTDROP_RADVD=off"
+        if situation.other_router is None:
+            return "listening for other routers first"
+        if situation.other_router:
+            return f"another router advertises: {situation.other_router}"
+        if not situation.network.link_local:
+            return f"{situation.network.interface} has no IPv6 link-local address"
+        return None
+
+    def program(self, situation: Situation) -> Program:
+        """Stay in the foreground (-n) and log to stderr."""
+        run = situation.paths.run
+        return Program(f"radvd -n -u radvd -m stderr -p {run}/radvd.pid -C {run / _CONFIGURATION}")
+
+    async def check(self, configuration: Path, situation: Situation) -> None:
+        """Run `radvd -c`."""
+        await let_checker_read(["radvd", "-c", "-C", str(configuration / _CONFIGURATION)])

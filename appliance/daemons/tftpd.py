@@ -1,0 +1,62 @@
+"""tftp-hpa's in.tftpd: the small files that firmware can only load by TFTP."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+import socket
+from ipaddress import IPv4Address
+
+import tftpy
+
+from appliance.daemons.base import Daemon, NotServing, Program
+from appliance.events.hub import Event, printable
+from appliance.situation import Situation
+
+SYSLOG_TAG = "in.tftpd"
+_PORT = 69
+_PROBED_FILE = "help.txt"
+# Seconds. in.tftpd loses the first request after its start, so tftpy asks twice then.
+_PATIENCE = 1
+
+_REQUEST = re.compile(r"RRQ from (?P<client>[\d.]+) filename (?P<file>.*)")
+
+
+class Tftpd(Daemon):
+    """Serves published/ and nothing else."""
+
+    name = "tftpd"
+
+    def program(self, situation: Situation) -> Program:
+        """Stay in the foreground (-L), chrooted (-s), on one address, as the user tftp."""
+        assert situation.network is not None
+        settings = situation.settings
+        refuse = " -r blksize" if settings.tftp_refuse_blksize else ""
+        return Program(
+            f"in.tftpd -L -v -v -u tftp --address {situation.network.server}:{_PORT}"
+            f" -B {settings.tftp_block_size}{refuse} -s {situation.paths.published}"
+        )
+
+    async def probe(self, situation: Situation) -> None:
+        """Load a small file."""
+        assert situation.network is not None
+        try:
+            await asyncio.to_thread(_load, situation.network.server)
+        except (OSError, tftpy.TftpException) as error:
+            raise NotServing(f"no file by TFTP from port {_PORT}: {error}") from None
+
+    def event(self, line: str) -> Event:
+        """Find the machine in `RRQ from ADDRESS filename NAME`."""
+        match = _REQUEST.match(line)
+        if match is None:
+            return super().event(line)
+        return Event(self.name, printable(line), "tftp", match["client"])
+
+
+def _load(server: IPv4Address) -> None:
+    # A request that may be lost, so that the one that counts need not be repeated.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as throw_away:
+        throw_away.sendto(b"\0\1.\0octet\0", (str(server), _PORT))
+    client = tftpy.TftpClient(str(server), _PORT)
+    client.download(_PROBED_FILE, io.BytesIO(), timeout=_PATIENCE)

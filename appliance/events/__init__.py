@@ -1,0 +1,4 @@
+"""What happened: lines of every daemon as events, gathered, kept for a while and handed out.
+
+`hub` gathers and hands out, `listener` hears supervisord, `syslog` hears in.tftpd.
+"""

@@ -1,0 +1,139 @@
+"""Whether each daemon does its work: its process by supervisord's word, its service by a probe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from appliance.daemons.base import Daemon, NotServing
+from appliance.events.hub import Event, Hub
+from appliance.reconcile import Outcome
+from appliance.situation import Situation
+from appliance.status import DaemonStatus, Phase, State, summary
+from appliance.supervision import Supervision
+
+# Seconds. A daemon that serves is asked at a modest rate, one that does not more often.
+_PROBE_SERVING = 30.0
+_PROBE_FAILING = 2.0
+_FIRST_PAUSE = 2.0
+_LONGEST_PAUSE = 60.0
+
+
+@dataclass
+class _Watched:
+    status: DaemonStatus
+    situation: Situation | None = None  # None while it is idle
+    process: str = ""  # supervisord's word for its state
+    last_line: str = ""
+    pause: float = _FIRST_PAUSE  # before it is started again, once supervisord has given up
+    timer: asyncio.TimerHandle | None = None
+    probe: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+class Health:
+    """Follows each daemon; `changed` is called when any status does."""
+
+    def __init__(self, supervision: Supervision, hub: Hub, changed: Callable[[], None]) -> None:
+        self._supervision = supervision
+        self._hub = hub
+        self._changed = changed
+        self._watched: dict[str, _Watched] = {}
+        self._restarts: set[asyncio.Task[None]] = set()
+
+    def statuses(self) -> tuple[DaemonStatus, ...]:
+        """Return every daemon's status, in the order of their first reconcile."""
+        return tuple(watched.status for watched in self._watched.values())
+
+    def summary(self, faults: tuple[str, ...]) -> tuple[State, tuple[str, ...]]:
+        """Return the state of the whole, and why."""
+        return summary(self.statuses(), faults)
+
+    def last_line(self, daemon: Daemon, line: str) -> None:
+        """Remember what a daemon said, as the likely reason when it ends."""
+        self._of(daemon).last_line = line
+
+    def reconciled(self, daemon: Daemon, outcome: Outcome, situation: Situation) -> None:
+        """Take in what became of a daemon; one that was disturbed has to prove itself again."""
+        watched = self._of(daemon)
+        if outcome.idle is not None:
+            watched.situation = None
+            self._quiet(watched)
+            self._set(watched, "idle", outcome.idle)
+            return
+        if outcome.fault is None:
+            watched.situation = situation
+        if outcome.disturbed and watched.status.phase == "idle":
+            self._set(watched, "starting", "")
+        if outcome.disturbed or watched.status.phase == "starting":
+            self._probe_soon(daemon, watched)
+
+    def process_state(self, daemon: Daemon, state: str) -> None:
+        """Take in what supervisord says of a daemon's process."""
+        watched = self._of(daemon)
+        watched.process = state
+        if watched.situation is None:
+            return
+        if state == "RUNNING":
+            self._probe_soon(daemon, watched)
+        elif state == "EXITED":  # supervisord starts it again at once
+            self._hub.tell(Event(daemon.name, f"ended, is started again: {watched.last_line}"))
+            self._set(watched, "starting", "")
+        elif state == "BACKOFF":
+            self._set(watched, "failing", f"does not stay up: {watched.last_line}")
+        elif state == "FATAL":
+            self._start_again(daemon, watched)
+
+    def _start_again(self, daemon: Daemon, watched: _Watched) -> None:
+        """Start a daemon that supervisord gave up, after a pause that grows."""
+        self._quiet(watched)
+        pause, watched.pause = watched.pause, min(2 * watched.pause, _LONGEST_PAUSE)
+        why = f"does not stay up, next try in {pause:g} s: {watched.last_line}"
+        self._set(watched, "failing", why)
+
+        def start() -> None:
+            task = asyncio.create_task(self._supervision.start(daemon.name))
+            self._restarts.add(task)
+            task.add_done_callback(self._restarts.discard)
+
+        watched.timer = asyncio.get_running_loop().call_later(pause, start)
+
+    def _probe_soon(self, daemon: Daemon, watched: _Watched) -> None:
+        if watched.process == "RUNNING":
+            self._quiet(watched)
+            watched.probe = asyncio.create_task(self._probe(daemon, watched))
+
+    async def _probe(self, daemon: Daemon, watched: _Watched) -> None:
+        if watched.situation is None:
+            return
+        try:
+            await daemon.probe(watched.situation)
+        except NotServing as reason:
+            self._set(watched, "failing", str(reason))
+            again = _PROBE_FAILING
+        else:
+            self._set(watched, "serving", "")
+            watched.pause = _FIRST_PAUSE
+            again = _PROBE_SERVING
+        loop = asyncio.get_running_loop()
+        watched.timer = loop.call_later(again, self._probe_soon, daemon, watched)
+
+    def _quiet(self, watched: _Watched) -> None:
+        if watched.timer is not None:
+            watched.timer.cancel()
+        if watched.probe is not None and watched.probe is not asyncio.current_task():
+            watched.probe.cancel()
+
+    def _set(self, watched: _Watched, phase: Phase, reason: str) -> None:
+        status = DaemonStatus(watched.status.name, phase, reason)
+        if status != watched.status:
+            watched.status = status
+            if phase in ("failing", "serving") or reason:
+                text = f"{phase}: {reason}" if reason else phase
+                self._hub.tell(Event(status.name, text, "fault" if phase == "failing" else "log"))
+            self._changed()
+
+    def _of(self, daemon: Daemon) -> _Watched:
+        return self._watched.setdefault(
+            daemon.name, _Watched(DaemonStatus(daemon.name, "starting"))
+        )

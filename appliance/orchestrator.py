@@ -1,0 +1,232 @@
+"""The one process that knows everything: hears the volume, the network and the daemons, and acts.
+
+Each thing that changes leads to the same step: look, plan, render, reconcile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import BinaryIO
+
+from appliance import menu, network, settings
+from appliance.catalog.model import Catalog
+from appliance.catalog.scan import Seen, scan
+from appliance.control import ControlServer
+from appliance.daemons import ALL
+from appliance.daemons.base import Daemon
+from appliance.daemons.tftpd import SYSLOG_TAG, Tftpd
+from appliance.events import listener, syslog
+from appliance.events.hub import Event, Hub
+from appliance.health import Health
+from appliance.paths import Paths
+from appliance.provisions import publish_loaders, publish_rescue_root
+from appliance.reconcile import publish_boot_files, reconcile
+from appliance.render import Renderer
+from appliance.routers import RouterWatch
+from appliance.situation import Situation, base_url
+from appliance.status import KernelStatus, RefusedFile, Status
+from appliance.store import Store
+from appliance.supervision import Supervision
+from appliance.watch import DropFolder
+
+NAME = "bootdrop"  # whose lines the orchestrator's own are
+# Seconds until a file that is still being written is looked at again.
+_PENDING_LOOK = 0.3
+
+
+async def serve(paths: Paths) -> None:
+    """Run until the process is ended. Standard input and output belong to supervisord."""
+    pipe = listener.take_stdout()
+    orchestrator = Orchestrator(settings.load(paths.settings), paths, Hub())
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(orchestrator.hear_supervisord(pipe))
+        tasks.create_task(orchestrator.run())
+
+
+class Orchestrator:
+    """Holds what is known and what is under way."""
+
+    def __init__(self, chosen: settings.Settings, paths: Paths, hub: Hub) -> None:
+        self._settings = chosen
+        self._paths = paths
+        self._hub = hub
+        self._daemons: dict[str, Daemon] = {daemon.name: daemon for daemon in ALL}
+        self._renderer = Renderer(paths.templates)
+        self._supervision = Supervision(paths.supervisor)
+        self._control = ControlServer(hub, self.status)
+        self._health = Health(self._supervision, hub, self._control.status_changed)
+        self._seen = Seen()
+        self._store = Store(paths.published, paths.kernels, keep=chosen.keep)
+        self._folder = DropFolder(paths.kernels)
+        self._routers: RouterWatch | None = None
+        self._catalog: Catalog | None = None  # None until the first scan is done
+        self._situation = Situation(chosen, paths, menu.Menu())
+        self._faults: dict[str, str] = {}  # by what they are about
+        self._due = asyncio.Event()  # something changed: reconcile
+
+    async def run(self) -> None:
+        """Start everything that listens, then keep what runs as it should be."""
+        log = await syslog.open_socket(self._hear_syslog)
+        server = await self._control.serve(self._paths.control)
+        links = network.watch_interfaces(self._due.set)
+        try:
+            publish_loaders(self._paths)
+            self._rescue = publish_rescue_root(self._paths)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow_drop_folder())
+                tasks.create_task(self._keep_current())
+        finally:
+            links.close()
+            server.close()
+            log.close()
+
+    def status(self) -> Status:
+        """Return the state of everything."""
+        catalog = self._catalog or Catalog()
+        plan, network_now = self._situation.menu, self._situation.network
+        state, reasons = self._health.summary(tuple(self._faults.values()))
+        titles = {entry.key: entry.title for entry in plan.entries} | {menu.LOCAL: "local disk"}
+        return Status(
+            state="starting" if self._catalog is None else state,
+            reasons=reasons,
+            daemons=self._health.statuses(),
+            address=str(network_now.server) if network_now else "",
+            kernels=tuple(
+                KernelStatus(each.name, each.version, each.arch, each.id)
+                for each in catalog.kernels
+            ),
+            default=titles.get(plan.default or "", ""),
+            notices=plan.notices,
+            refused=tuple(RefusedFile(str(each.path), each.reason) for each in catalog.refused),
+            pending=tuple(map(str, catalog.pending)),
+        )
+
+    # --- what is heard
+
+    async def hear_supervisord(self, pipe: BinaryIO) -> None:
+        """Pass on what daemons print and what becomes of their processes."""
+        source = await listener.standard_input()
+        async for notification in listener.notifications(source, pipe):
+            daemon = self._daemons.get(notification.program)
+            if daemon is None:
+                continue
+            if isinstance(notification, listener.LogLine):
+                self._hear_line(daemon, notification.text)
+            else:
+                self._health.process_state(daemon, notification.state)
+        raise SystemExit("supervisord is gone")
+
+    def _hear_syslog(self, tag: str, text: str) -> None:
+        if tag == SYSLOG_TAG:  # dhcpd logs here too, each line for the second time
+            self._hear_line(self._daemons[Tftpd.name], text)
+
+    def _hear_line(self, daemon: Daemon, text: str) -> None:
+        event = daemon.event(text)
+        self._health.last_line(daemon, event.text)
+        self._hub.tell(event)
+
+    def _say(self, text: str) -> None:
+        self._hub.tell(Event(NAME, text, "boot"))
+
+    def _fault(self, about: str, reason: str | None) -> None:
+        """Record or clear what is wrong; a new reason is said once."""
+        if reason is None:
+            self._faults.pop(about, None)
+        elif self._faults.get(about) != reason:
+            self._faults[about] = reason
+            self._hub.tell(Event(NAME, reason, "fault"))
+
+    # --- the volume
+
+    async def _follow_drop_folder(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            unread: asyncio.Event = asyncio.Event()
+            tasks.create_task(self._read_configurations(unread))
+            async for _ in self._folder.changes():
+                catalog = await asyncio.to_thread(self._scan_and_publish)
+                self._tell_difference(self._catalog or Catalog(), catalog)
+                if catalog != self._catalog:
+                    self._catalog = catalog
+                    self._due.set()
+                if catalog.pending:
+                    self._folder.rescan_in(_PENDING_LOOK)
+                unread.set()
+
+    def _scan_and_publish(self) -> Catalog:
+        catalog = self._store.publish(scan(self._paths.kernels, seen=self._seen))
+        self._store.retire(time.time())
+        return catalog
+
+    async def _read_configurations(self, unread: asyncio.Event) -> None:
+        """Unpack kernels for their configuration, which takes long, after they can be booted."""
+        while True:
+            await unread.wait()
+            unread.clear()
+            if await asyncio.to_thread(self._store.read_configs):
+                self._folder.rescan_in(0)
+
+    def _tell_difference(self, before: Catalog, after: Catalog) -> None:
+        known = {(each.name, each.id) for each in before.kernels}
+        for kernel in reversed(after.kernels):
+            if (kernel.name, kernel.id) not in known:
+                self._say(f"{kernel.name}: {kernel.version} is published as {kernel.id}")
+        for name in sorted(
+            {each.name for each in before.kernels}.difference(each.name for each in after.kernels)
+        ):
+            self._say(f"{name}: removed from the menu")
+        for refused in after.refused:
+            if refused not in before.refused:
+                self._say(f"{refused.path}: not served: {refused.reason}")
+
+    # --- the step
+
+    async def _keep_current(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            if self._catalog is None:
+                continue  # the first scan ends with another call
+            try:
+                self._situation = await self._look(self._catalog)
+                if publish_boot_files(self._situation, self._renderer):
+                    self._tell_menu(self._situation.menu)
+                self._fault("published", None)
+            except OSError as error:
+                self._fault("published", f"{error.filename}: cannot be written: {error.strerror}")
+            for outcome in await reconcile(self._situation, ALL, self._renderer, self._supervision):
+                fault = outcome.fault and (
+                    f"{outcome.daemon}: {outcome.fault}; what ran before keeps running"
+                )
+                self._fault(f"reconcile {outcome.daemon}", fault)
+                self._health.reconciled(self._daemons[outcome.daemon], outcome, self._situation)
+            self._control.status_changed()
+
+    async def _look(self, catalog: Catalog) -> Situation:
+        """Put together what is known now."""
+        try:
+            found = network.resolve(self._settings, await network.read_interfaces())
+            self._fault("network", None)
+        except network.NoNetwork as reason:
+            found = None
+            self._fault("network", str(reason))
+        url = base_url(self._settings, found)
+        plan = menu.plan(self._settings, catalog, self._rescue, url and f"{url}/help.txt")
+        return Situation(self._settings, self._paths, plan, found, self._other_router(found))
+
+    def _other_router(self, found: network.Network | None) -> str | None:
+        wanted = found is not None and found.link_local and self._settings.radvd == "auto"
+        if self._routers is not None and not (
+            wanted and found is not None and self._routers.interface == found.interface
+        ):
+            self._routers.close()
+            self._routers = None
+        if self._routers is None and wanted and found is not None:
+            self._routers = RouterWatch(found.interface, self._due.set)
+        return self._routers.other_router if self._routers else None
+
+    def _tell_menu(self, plan: menu.Menu) -> None:
+        for notice in plan.notices:
+            self._say(notice)
+        default = next((each.title for each in plan.entries if each.key == plan.default), None)
+        self._say(f"menu of {len(plan.entries)} entries, default: {default or plan.default}")

@@ -1,0 +1,155 @@
+"""Makes what runs be what the situation asks for: check, swap, restart what changed.
+
+Idempotent: what is installed is read from the run folder and from supervisord each time, so an
+orchestrator that was started anew touches nothing that is right.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from appliance.daemons.base import ConfigurationRejected, Daemon
+from appliance.paths import Paths
+from appliance.render import Renderer, Tree
+from appliance.situation import Situation
+from appliance.supervision import ALIVE, Supervision
+
+_BOOT_FILES = PurePosixPath("tftp")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one daemon."""
+
+    daemon: str
+    idle: str | None = None  # why it does not run, when it shall not
+    fault: str | None = None  # why it could not be brought there; what ran keeps running
+    disturbed: bool = False  # it was started, restarted or told to read its files again
+
+
+def everything(situation: Situation, daemons: Sequence[Daemon], renderer: Renderer) -> Tree:
+    """Return every file that a daemon or a machine would get: what `bootdrop render` writes."""
+    tree = renderer.boot_files(situation)
+    for daemon in daemons:
+        if daemon.idle(situation) is None:
+            tree |= _daemon_files(daemon, situation, renderer)
+    return tree
+
+
+def write_tree(tree: Tree, folder: Path) -> None:
+    """Write a tree of files under a folder, each by rename."""
+    for path, text in tree.items():
+        _replace(folder / path, text)
+
+
+def publish_boot_files(situation: Situation, renderer: Renderer) -> bool:
+    """Put the menus into published/; tell whether any changed."""
+    changed = False
+    for path, text in renderer.boot_files(situation).items():
+        file = situation.paths.published / path.relative_to(_BOOT_FILES)
+        if _differs(file, text):
+            _replace(file, text)
+            changed = True
+    return changed
+
+
+async def reconcile(
+    situation: Situation,
+    daemons: Sequence[Daemon],
+    renderer: Renderer,
+    supervision: Supervision,
+) -> tuple[Outcome, ...]:
+    """Bring each daemon to what the situation asks for; one that fails does not stop the others."""
+    states = await supervision.states()
+    outcomes = []
+    for daemon in daemons:
+        state = states.get(daemon.name)
+        try:
+            outcome = await _reconcile_one(daemon, situation, renderer, supervision, state)
+        except ConfigurationRejected as rejection:
+            outcome = Outcome(daemon.name, fault=f"configuration rejected: {rejection}")
+        except OSError as error:
+            outcome = Outcome(daemon.name, fault=f"{error.filename}: {error.strerror}")
+        outcomes.append(outcome)
+    return tuple(outcomes)
+
+
+async def _reconcile_one(
+    daemon: Daemon,
+    situation: Situation,
+    renderer: Renderer,
+    supervision: Supervision,
+    state: str | None,  # None: supervisord does not know it
+) -> Outcome:
+    run = situation.paths.run
+    idle = daemon.idle(situation)
+    if idle is not None:
+        if state is not None:
+            (run / _section(daemon)).unlink(missing_ok=True)
+            await supervision.remove(daemon.name)
+        return Outcome(daemon.name, idle=idle)
+
+    wanted = _daemon_files(daemon, situation, renderer)
+    changed = {path: text for path, text in wanted.items() if _differs(run / path, text)}
+    if changed:
+        await _check(daemon, wanted, situation)
+        write_tree(changed, run)
+
+    if state is None:
+        daemon.prepare(situation)
+        await supervision.add(daemon.name)
+    elif _section(daemon) in changed:
+        await supervision.remove(daemon.name)
+        await supervision.add(daemon.name)
+    elif changed and state in ALIVE and daemon.on_change != "restart":
+        await supervision.signal(daemon.name, daemon.on_change)
+    elif changed:
+        await supervision.restart(daemon.name)
+    else:
+        return Outcome(daemon.name)
+    return Outcome(daemon.name, disturbed=True)
+
+
+async def _check(daemon: Daemon, files: Tree, situation: Situation) -> None:
+    """Let the daemon's checker read the new files where they can do no harm yet."""
+    staged = situation.paths.run / "staged" / daemon.name
+    write_tree(files, staged)
+    try:
+        await daemon.check(staged, situation)
+    finally:
+        shutil.rmtree(staged)
+
+
+def _daemon_files(daemon: Daemon, situation: Situation, renderer: Renderer) -> Tree:
+    program = daemon.program(situation)
+    return renderer.files(daemon.templates, situation) | renderer.program(
+        daemon.name, program.command, program.user
+    )
+
+
+def _section(daemon: Daemon) -> PurePosixPath:
+    return PurePosixPath(f"etc/supervisor/conf.d/{daemon.name}.conf")
+
+
+def _differs(file: Path, text: str) -> bool:
+    try:
+        return file.read_text(encoding="utf-8") != text
+    except FileNotFoundError:
+        return True
+
+
+def _replace(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.new")
+    aside.write_text(text, encoding="utf-8")
+    aside.chmod(0o644)
+    os.replace(aside, file)
+
+
+def run_folders(paths: Paths) -> None:
+    """Make the folders that generated files and sockets lie in."""
+    (paths.run / "etc/supervisor/conf.d").mkdir(parents=True, exist_ok=True)

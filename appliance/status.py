@@ -1,0 +1,69 @@
+"""The appliance's state as one value: what `bootdrop status` and the health check read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+State = Literal["starting", "ready", "degraded"]
+Phase = Literal["idle", "starting", "serving", "failing"]
+
+
+@dataclass(frozen=True)
+class DaemonStatus:
+    """One daemon, seen from outside."""
+
+    name: str
+    phase: Phase
+    reason: str = ""  # why it is idle or failing
+
+
+@dataclass(frozen=True)
+class RefusedFile:
+    """A file in the drop folder that is not served."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class KernelStatus:
+    """A kernel in the menu."""
+
+    name: str
+    version: str
+    arch: str
+    id: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything at one moment."""
+
+    state: State = "starting"
+    reasons: tuple[str, ...] = ()  # why degraded
+    daemons: tuple[DaemonStatus, ...] = ()
+    address: str = ""  # server's IPv4 address, "" without a network
+    kernels: tuple[KernelStatus, ...] = ()  # newest first
+    default: str = ""  # title of the entry that boots when nobody chooses
+    notices: tuple[str, ...] = ()
+    refused: tuple[RefusedFile, ...] = ()
+    pending: tuple[str, ...] = ()  # still being written
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the control socket sends."""
+        return asdict(self)
+
+
+def summary(
+    daemons: tuple[DaemonStatus, ...], faults: tuple[str, ...]
+) -> tuple[State, tuple[str, ...]]:
+    """Return the state and its reasons: faults and failing daemons degrade, all else must serve."""
+    reasons = faults + tuple(
+        f"{each.name}: {each.reason}" for each in daemons if each.phase == "failing"
+    )
+    if reasons:
+        return "degraded", reasons
+    if not daemons or any(each.phase == "starting" for each in daemons):
+        return "starting", ()
+    return "ready", ()

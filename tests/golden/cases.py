@@ -1,0 +1,74 @@
+"""The situations whose every generated file is kept; `python -m tests.golden.cases` writes them.
+
+Read the difference before you commit it: it is what machines and daemons will get.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from appliance.catalog.model import Initrd, RamdiskFormat
+from appliance.daemons import ALL
+from appliance.reconcile import everything, write_tree
+from appliance.render import Renderer, Tree
+from appliance.settings import Settings
+from appliance.situation import Situation
+from tests.unit.builders import (
+    CPIO_INITRD,
+    EXT2_CAPABLE,
+    a_config,
+    a_kernel,
+    a_situation,
+)
+
+HERE = Path(__file__).parent
+
+_KERNELS = (
+    a_kernel("bzImage", version="6.12.0-mine", modules=True),
+    a_kernel("os_images/fc6/vmlinuz", version="2.6.23-omyx", initrd=CPIO_INITRD, efi_stub=False),
+)
+
+CASES: dict[str, Situation] = {
+    "empty": a_situation(),
+    "kernels": a_situation(Settings(interface="eth1"), *_KERNELS),
+    "article": a_situation(
+        Settings(
+            interface="eth1",
+            bios_loader="pxelinux",
+            prompt_timeout=10,
+            menu_timeout=5,
+            ramdisk="ext2",
+            tftp_refuse_blksize=True,
+            gateway="192.168.10.1",
+            cmdline="debug",
+        ),
+        a_kernel("bzImage", config=a_config(*EXT2_CAPABLE)),
+        a_kernel("by-hand", initrd=Initrd(RamdiskFormat.EXT2, 524288)),
+    ),
+    "local-by-default": a_situation(
+        Settings(interface="eth1", default_entry="local", menu_timeout=10), *_KERNELS
+    ),
+}
+
+
+def rendered(situation: Situation) -> Tree:
+    """Return every file of a situation, with supervisord's python by a name that is the same."""
+    tree = everything(situation, ALL, Renderer(situation.paths.templates))
+    return {path: _same_everywhere(text) for path, text in tree.items()}
+
+
+def _same_everywhere(text: str) -> str:
+    return text.replace(sys.executable, "/opt/venv/bin/python")
+
+
+def write() -> None:
+    """Write every case anew."""
+    for name, situation in CASES.items():
+        shutil.rmtree(HERE / name, ignore_errors=True)
+        write_tree(rendered(situation), HERE / name)
+
+
+if __name__ == "__main__":
+    write()

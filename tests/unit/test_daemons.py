@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from appliance.daemons import ALL
+from appliance.daemons.base import Daemon
+from appliance.events.hub import Event
+from appliance.settings import Settings
+from appliance.situation import Situation
+from tests.unit.builders import a_network, a_situation
+
+BY_NAME = {daemon.name: daemon for daemon in ALL}
+
+
+def idle(situation: Situation) -> dict[str, str]:
+    reasons = {daemon.name: daemon.idle(situation) for daemon in ALL}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def test_every_daemon_runs_on_a_boot_network() -> None:
+    assert idle(a_situation()) == {}
+
+
+def test_without_a_network_only_http_runs() -> None:
+    situation = replace(a_situation(), network=None)
+    assert set(idle(situation)) == {"tftpd", "neopxe", "radvd", "dhcpd"}
+
+
+@pytest.mark.parametrize(
+    ("situation", "reason"),
+    [
+        (a_situation(Settings(interface="eth1", radvd="off")), "BOOTDROP_RADVD=off"),
+        (replace(a_situation(), other_router=None), "listening for other routers first"),
+        (replace(a_situation(), other_router="fe80::1"), "another router advertises: fe80::1"),
+        (
+            replace(a_situation(), network=replace(a_network(), link_local=False)),
+            "eth1 has no IPv6 link-local address",
+        ),
+    ],
+)
+def test_radvd_is_silent_where_it_would_be_out_of_place(situation: Situation, reason: str) -> None:
+    assert idle(situation) == {"radvd": reason}
+
+
+@pytest.mark.parametrize(
+    ("daemon", "line", "kind", "client"),
+    [
+        (
+            "dhcpd",
+            "DHCPACK on 192.168.10.10 to 52:54:00:12:34:56 via br0",
+            "dhcp",
+            "52:54:00:12:34:56",
+        ),
+        (
+            "dhcpd",
+            "DHCPDISCOVER from 52:54:00:12:34:56 via br0: no free leases",
+            "dhcp",
+            "52:54:00:12:34:56",
+        ),
+        ("dhcpd", "Listening on LPF/br0/36:00/192.168.10.0/24", "log", ""),
+        ("tftpd", "RRQ from 192.168.10.10 filename snponly.efi", "tftp", "192.168.10.10"),
+        ("tftpd", "tftp: client does not accept options", "log", ""),
+        (
+            "nginx",
+            "192.168.10.10 GET 200 2917376 0.012 /kernels/a/b/kernel",
+            "http",
+            "192.168.10.10",
+        ),
+        ("nginx", "2026/11/24 04:00:00 [emerg] 1#1: bind() failed", "log", ""),
+        (
+            "neopxe",
+            "answer client=52:54:00:12:34:56 address=192.168.10.10 arch=bios item=1 file=a",
+            "pxe",
+            "52:54:00:12:34:56",
+        ),
+        ("neopxe", "ready 192.168.10.1:4011", "log", ""),
+    ],
+)
+def test_a_daemons_line_tells_what_happened_to_which_machine(
+    daemon: str, line: str, kind: str, client: str
+) -> None:
+    event = BY_NAME[daemon].event(line)
+    assert (event.daemon, event.text, event.kind, event.client) == (daemon, line, kind, client)
+
+
+@pytest.mark.parametrize("daemon", ALL, ids=lambda daemon: daemon.name)
+def test_a_line_cannot_reach_the_terminal_with_control_characters(daemon: Daemon) -> None:
+    event: Event = daemon.event("RRQ from 192.168.10.10 filename \x1b[2Ja\tb")
+    assert event.text == "RRQ from 192.168.10.10 filename \\x1b[2Ja\\tb"
+
+
+def test_tftpd_refuses_blksize_as_the_article_does() -> None:
+    settings = Settings(interface="eth1", tftp_refuse_blksize=True)
+    assert " -r blksize " in BY_NAME["tftpd"].program(a_situation(settings)).command
