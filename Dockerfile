@@ -1,0 +1,50 @@
+# The appliance. Stages: what pip brings, what firmware loads, the rescue root, and the image.
+
+FROM debian:trixie-slim AS python-packages
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    apt-get update -q && apt-get install -qy --no-install-recommends python3-venv
+COPY requirements.lock /
+# A host whose way out inspects TLS has a CA bundle of its own: --secret id=ca_bundle,src=FILE
+RUN --mount=type=secret,id=ca_bundle --mount=type=cache,target=/root/.cache/pip \
+    if [ -s /run/secrets/ca_bundle ]; then export PIP_CERT=/run/secrets/ca_bundle; fi; \
+    python3 -m venv --without-pip /opt/venv \
+ && python3 -m venv /opt/pip \
+ && /opt/pip/bin/pip --python /opt/venv/bin/python install --disable-pip-version-check \
+    --no-compile --require-hashes -r requirements.lock
+
+FROM debian:trixie-slim AS loaders
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    apt-get update -q && mkdir /fetched /loaders && cd /fetched \
+ && apt-get download -q ipxe pxelinux syslinux-common \
+ && for package in *.deb; do dpkg-deb -x "$package" .; done \
+ && cp usr/lib/ipxe/undionly.kpxe usr/lib/ipxe/snponly.efi usr/lib/PXELINUX/pxelinux.0 /loaders/ \
+ && cd usr/lib/syslinux/modules/bios && cp ldlinux.c32 libutil.c32 menu.c32 /loaders/
+
+FROM debian:trixie-slim AS rescue
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    apt-get update -q && apt-get install -qy --no-install-recommends \
+    busybox-static cpio e2fsprogs pigz
+COPY config/rescue /rescue
+RUN sh /rescue/build.sh /out
+
+FROM debian:trixie-slim
+# python3 runs the orchestrator and neopxe; iproute2 reads the interfaces.
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    apt-get update -q && apt-get install -qy --no-install-recommends \
+    iproute2 isc-dhcp-server nginx-light python3 radvd tftpd-hpa \
+ && rm -rf /var/lib/apt/lists/* /var/lib/dhcp/* /usr/share/doc /usr/share/man \
+ && useradd --system --no-create-home --shell /usr/sbin/nologin neopxe \
+ && mkdir -p /srv/boot /var/lib/bootdrop /etc/bootdrop
+COPY --from=python-packages /opt/venv /opt/venv
+COPY --from=loaders /loaders /usr/lib/bootdrop/loaders
+COPY --from=rescue /out /usr/lib/bootdrop/rescue
+COPY config /usr/share/bootdrop/config
+COPY appliance /usr/lib/bootdrop/python/appliance
+# Compiled here, as the root file system is read-only later.
+RUN /opt/venv/bin/python -m compileall -q /opt/venv/lib /usr/lib/bootdrop/python \
+ && for verb in bootdrop:appliance.cli neopxe:appliance.neopxe; do \
+      printf '#!/bin/sh\nexec /opt/venv/bin/python -m %s "$@"\n' "${verb#*:}" \
+        > "/usr/bin/${verb%:*}" && chmod 755 "/usr/bin/${verb%:*}"; \
+    done
+ENV PYTHONPATH=/usr/lib/bootdrop/python PYTHONDONTWRITEBYTECODE=1
+CMD ["bootdrop", "start"]
