@@ -1,0 +1,65 @@
+# `make` lists the targets. What one needs, it prepares: .venv, the base image, Compose, buildx.
+SHELL = /bin/bash
+PYTHON = .venv/bin/python
+LAB = $(PYTHON) -m tests.lab
+FIRMWARE = bios
+TIMEOUT = 60
+export TEST_KERNEL_DIR ?= $(CURDIR)/.lab/testkernel
+
+.DEFAULT_GOAL = help
+.PHONY: help prepare build images demo test test-unit lint lab-up lab-boot lab-shell lab-down \
+	test-kernel settings-docs lock clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+prepare:
+	@python3 tests/lab/host.py prepare
+
+demo: prepare ## boot a kernel in a virtual machine, from power-on to a shell: FIRMWARE=bios|uefi
+	@$(LAB) demo --firmware $(FIRMWARE)
+
+test: build $(if $(wildcard $(TEST_KERNEL_DIR)/bzImage-*),,test-kernel) ## all tests: unit and lab
+	@$(PYTHON) -m pytest
+
+test-unit: prepare ## the tests that need no container
+	@$(PYTHON) -m pytest -m 'not lab'
+
+lint: prepare ## ruff and mypy
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@$(PYTHON) -m mypy -p tests.lab
+
+build: prepare ## build the images
+	@$(LAB) build
+images: build
+
+lab-up: build ## start a lab that stays: SETTINGS='BOOTDROP_…=VALUE …'
+	@$(LAB) up $(SETTINGS)
+
+lab-boot: prepare ## boot a machine: FIRMWARE= KERNEL= INITRD= EXPECT= TIMEOUT=
+	@$(LAB) boot --firmware $(FIRMWARE) --timeout $(TIMEOUT) \
+		$(if $(KERNEL),--kernel '$(KERNEL)') $(if $(INITRD),--initrd '$(INITRD)') \
+		$(if $(EXPECT),--expect '$(EXPECT)')
+
+lab-shell: prepare ## a shell on the lab's network
+	@$(LAB) shell
+
+lab-down: prepare ## remove the lab and what it had
+	@$(LAB) down
+
+test-kernel: prepare ## build the tests' kernels from Debian's source into .lab/testkernel
+	docker buildx build --progress plain --output .lab/testkernel tests/lab/testkernel
+
+settings-docs: prepare ## write .env.example and docs/settings.md from appliance/settings.py
+	@$(PYTHON) -m appliance.cli settings --write-docs .
+
+UV_LOCK = uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 pyproject.toml
+lock: ## lock what Python packages are used, by uv
+	$(UV_LOCK) --output-file requirements.lock
+	$(UV_LOCK) --group dev --output-file requirements-dev.lock
+
+clean: prepare ## remove the lab, the test kernels and Python's caches
+	@$(LAB) down
+	rm -rf .lab .mypy_cache .ruff_cache .pytest_cache .hypothesis

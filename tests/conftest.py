@@ -1,0 +1,59 @@
+"""Fixtures of all tests: the images, the test kernels, and a lab for each test that asks."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import docker.errors
+import pytest
+
+from tests.lab.lab import Lab
+from tests.lab.project import end_on_sigterm
+
+
+def pytest_configure() -> None:
+    """A test run that is ended takes its containers with it."""
+    end_on_sigterm()
+
+
+@pytest.fixture(scope="session")
+def test_kernel_dir() -> Path:
+    """The folder with bzImage-V-labtest, bzImage-V-noroot, config-V-labtest, modules-…."""
+    folder = Path(os.environ.get("TEST_KERNEL_DIR") or ".lab/testkernel").resolve()
+    if not list(folder.glob("bzImage-*-labtest")):
+        pytest.fail(
+            f"{folder}: no bzImage-*-labtest; run `make test-kernel` or set TEST_KERNEL_DIR"
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def test_kernel(test_kernel_dir: Path) -> Path:
+    """The test kernel with everything built in."""
+    return max(test_kernel_dir.glob("bzImage-*-labtest"))
+
+
+@pytest.fixture(scope="session")
+def lab_images() -> None:
+    """The images that a lab starts from; built by make, not by tests."""
+    engine = docker.from_env()
+    for image in ("bootdrop/appliance", "bootdrop/lab"):
+        try:
+            engine.images.get(image)
+        except docker.errors.ImageNotFound:
+            pytest.fail(f"{image}: no such image; run `make build`")
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest, lab_images: None) -> Iterator[Lab]:
+    """A lab of the test's own, still down: the test brings it up with its settings.
+
+    Two runs of the tests side by side do not meet, as the name has the process's number.
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    with Lab(f"{os.getpid()}-{words[:40].strip('-')}") as lab:
+        yield lab
