@@ -14,7 +14,7 @@ from appliance.catalog.model import Catalog
 from appliance.catalog.scan import Seen, scan
 from appliance.control import ControlServer
 from appliance.daemons import ALL
-from appliance.daemons.base import Daemon
+from appliance.daemons.base import PROBE_MAC, Daemon
 from appliance.daemons.tftpd import SYSLOG_TAG, Tftpd
 from appliance.events import listener, syslog
 from appliance.events.hub import Event, Hub
@@ -124,7 +124,14 @@ class Orchestrator:
     def _hear_line(self, daemon: Daemon, text: str) -> None:
         event = daemon.event(text)
         self._health.last_line(daemon, event.text)
-        self._hub.tell(event)
+        if not self._is_of_a_probe(event):
+            self._hub.tell(event)
+
+    def _is_of_a_probe(self, event: Event) -> bool:
+        """Tell whether an event is about our own health checks, which are no news."""
+        network_now = self._situation.network
+        own = {PROBE_MAC, "127.0.0.1", str(network_now.server) if network_now else ""}
+        return event.client != "" and event.client in own
 
     def _say(self, text: str) -> None:
         self._hub.tell(Event(NAME, text, "boot"))

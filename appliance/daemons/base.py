@@ -11,6 +11,9 @@ from appliance.events.hub import Event, printable
 from appliance.run import CommandFailed, run
 from appliance.situation import Situation
 
+# The hardware address that probes have: locally administered, no machine's.
+PROBE_MAC = "02:00:00:00:00:01"
+
 
 class ConfigurationRejected(Exception):
     """A daemon's own checker did not take a configuration; the message is its reason."""

@@ -8,7 +8,13 @@ import socket
 import sys
 from pathlib import Path
 
-from appliance.daemons.base import ConfigurationRejected, Daemon, NotServing, Program
+from appliance.daemons.base import (
+    PROBE_MAC,
+    ConfigurationRejected,
+    Daemon,
+    NotServing,
+    Program,
+)
 from appliance.events.hub import Event, printable
 from appliance.neopxe import conf, packet
 from appliance.neopxe.boot_menu import VENDOR_CLASS
@@ -19,11 +25,10 @@ from appliance.situation import Situation
 _CONFIGURATION = "etc/neopxe.conf"
 
 _PATIENCE = 1.0  # seconds
-# A locally administered hardware address that no machine has.
 _PROBE = Packet(
     op=Op.REQUEST,
     xid=0,
-    chaddr=bytes.fromhex("020000000001"),
+    chaddr=bytes.fromhex(PROBE_MAC.replace(":", "")),
     options={
         Option.MESSAGE_TYPE: bytes([MessageType.REQUEST]),
         Option.VENDOR_CLASS: VENDOR_CLASS,

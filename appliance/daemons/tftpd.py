@@ -20,7 +20,9 @@ _PROBED_FILE = "help.txt"
 # Seconds. in.tftpd loses the first request after its start, so tftpy asks twice then.
 _PATIENCE = 1
 
-_REQUEST = re.compile(r"RRQ from (?P<client>[\d.]+) filename (?P<file>.*)")
+_REQUEST = re.compile(
+    r"RRQ from (?P<client>[\d.]+) filename |sending NAK .* to (?P<refused>[\d.]+)$"
+)
 
 
 class Tftpd(Daemon):
@@ -47,11 +49,11 @@ class Tftpd(Daemon):
             raise NotServing(f"no file by TFTP from port {_PORT}: {error}") from None
 
     def event(self, line: str) -> Event:
-        """Find the machine in `RRQ from ADDRESS filename NAME`."""
+        """Find the machine in `RRQ from ADDRESS filename NAME` and `sending NAK (…) to ADDRESS`."""
         match = _REQUEST.match(line)
         if match is None:
             return super().event(line)
-        return Event(self.name, printable(line), "tftp", match["client"])
+        return Event(self.name, printable(line), "tftp", match["client"] or match["refused"])
 
 
 def _load(server: IPv4Address) -> None:

@@ -61,6 +61,7 @@ def test_radvd_is_silent_where_it_would_be_out_of_place(situation: Situation, re
         ),
         ("dhcpd", "Listening on LPF/br0/36:00/192.168.10.0/24", "log", ""),
         ("tftpd", "RRQ from 192.168.10.10 filename snponly.efi", "tftp", "192.168.10.10"),
+        ("tftpd", "sending NAK (1, File not found) to 192.168.10.10", "tftp", "192.168.10.10"),
         ("tftpd", "tftp: client does not accept options", "log", ""),
         (
             "nginx",
