@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from appliance.daemons.base import Daemon, NotServing
-from appliance.events.hub import Event, Hub
+from appliance.events.hub import Event, Hub, printable
 from appliance.reconcile import Outcome
 from appliance.situation import Situation
 from appliance.status import DaemonStatus, Phase, State, summary
-from appliance.supervision import Supervision
+from appliance.supervision import NotSupervised, Supervision
 
 # Seconds. A daemon that serves is asked at a modest rate, one that does not more often.
 _PROBE_SERVING = 30.0
@@ -63,6 +63,11 @@ class Health:
             return
         if outcome.fault is None:
             watched.situation = situation
+        # An orchestrator that was started anew has missed what was told before.
+        watched.process = watched.process or outcome.process
+        if watched.process == "FATAL" and watched.status.phase == "starting":
+            self._start_again(daemon, watched)
+            return
         if outcome.disturbed and watched.status.phase == "idle":
             self._set(watched, "starting", "")
         if outcome.disturbed or watched.status.phase == "starting":
@@ -92,11 +97,17 @@ class Health:
         self._set(watched, "failing", why)
 
         def start() -> None:
-            task = asyncio.create_task(self._supervision.start(daemon.name))
+            task = asyncio.create_task(self._start(daemon))
             self._restarts.add(task)
             task.add_done_callback(self._restarts.discard)
 
         watched.timer = asyncio.get_running_loop().call_later(pause, start)
+
+    async def _start(self, daemon: Daemon) -> None:
+        try:
+            await self._supervision.start(daemon.name)
+        except NotSupervised as refused:
+            self._hub.tell(Event(daemon.name, printable(str(refused)), "fault"))
 
     def _probe_soon(self, daemon: Daemon, watched: _Watched) -> None:
         if watched.process == "RUNNING":
@@ -108,8 +119,8 @@ class Health:
             return
         try:
             await daemon.probe(watched.situation)
-        except NotServing as reason:
-            self._set(watched, "failing", str(reason))
+        except (NotServing, OSError) as reason:
+            self._set(watched, "failing", printable(str(reason)))
             again = _PROBE_FAILING
         else:
             self._set(watched, "serving", "")

@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from appliance.catalog.model import Arch, Catalog, KernelConfig, PublishedKernel, RamdiskFormat
 from appliance.settings import Settings
 
-LOCAL = "local"
+# Keys that no kernel can have: a safe name starts with a letter or a digit.
+LOCAL = "~local"
 
 # linuxrc and the whole ext2 ramdisk machinery around it left the kernel with 7.0.
 _LAST_EXT2_RAMDISK = (6, 99)
@@ -43,6 +44,7 @@ class Menu:
 
     entries: tuple[Entry, ...] = ()  # newest kernel first
     default: str | None = None  # an entry's key, LOCAL, or None: wait for a kernel
+    default_efi: str | None = None  # the same for UEFI, which cannot start every kernel
     timeout: int = 0  # seconds; 0: the default at once
     notices: tuple[str, ...] = ()  # what could not be offered, and why
 
@@ -68,6 +70,7 @@ def plan(settings: Settings, catalog: Catalog, rescue: RescueRoot, help_url: str
         if offered:
             main_keys[kernel.name] = offered[0].key
             entries += offered
+    for_efi = [entry for entry in entries if entry.efi_stub]
     default = _default(settings.default_entry, entries, main_keys)
     if default is None and settings.default_entry != "newest" and entries:
         default = entries[0].key
@@ -75,7 +78,9 @@ def plan(settings: Settings, catalog: Catalog, rescue: RescueRoot, help_url: str
             f"BOOTDROP_DEFAULT_ENTRY={settings.default_entry}: not in the menu, so the newest "
             f"kernel is the default; there are: {', '.join(main_keys)}"
         )
-    return Menu(tuple(entries), default, settings.menu_timeout, tuple(notices))
+    starts_on_efi = default == LOCAL or default in {entry.key for entry in for_efi}
+    default_efi = default if starts_on_efi else for_efi[0].key if for_efi else None
+    return Menu(tuple(entries), default, default_efi, settings.menu_timeout, tuple(notices))
 
 
 def ramdisk_formats(
@@ -150,7 +155,8 @@ def _entry(
         key=f"{safe_name}~{suffix}" if suffix else safe_name,
         title=f"{title}, {suffix} shell" if suffix else title,
         arch=kernel.arch,
-        efi_stub=kernel.efi_stub,
+        # Firmware is taken to be of 64 bits, as nearly all with UEFI is.
+        efi_stub=kernel.efi_stub and kernel.arch is Arch.X86_64,
         kernel=kernel.kernel,
         initrds=initrds,
         cmdline=cmdline,
@@ -158,7 +164,7 @@ def _entry(
 
 
 def _default(wanted: str, entries: list[Entry], main_keys: dict[str, str]) -> str | None:
-    if wanted == LOCAL:
+    if wanted == "local":
         return LOCAL
     if wanted == "newest":
         return entries[0].key if entries else None

@@ -58,7 +58,9 @@ async def read_interfaces() -> tuple[Interface, ...]:
             ),
             up="UP" in link["flags"],
             link_local=any(
-                address["family"] == "inet6" and address["scope"] == "link"
+                address["family"] == "inet6"
+                and address["scope"] == "link"
+                and not address.get("tentative")  # not ours yet: others may have it
                 for address in link["addr_info"]
             ),
         )

@@ -15,7 +15,7 @@ from appliance.catalog.scan import Seen, scan
 from appliance.control import ControlServer
 from appliance.daemons import ALL
 from appliance.daemons.base import PROBE_MAC, Daemon
-from appliance.daemons.tftpd import SYSLOG_TAG, Tftpd
+from appliance.daemons.tftpd import Tftpd
 from appliance.events import listener, syslog
 from appliance.events.hub import Event, Hub
 from appliance.health import Health
@@ -24,6 +24,7 @@ from appliance.provisions import publish_loaders, publish_rescue_root
 from appliance.reconcile import publish_boot_files, reconcile
 from appliance.render import Renderer
 from appliance.routers import RouterWatch
+from appliance.run import CommandFailed
 from appliance.situation import Situation, base_url
 from appliance.status import KernelStatus, RefusedFile, Status
 from appliance.store import Store
@@ -33,6 +34,10 @@ from appliance.watch import DropFolder
 NAME = "bootdrop"  # whose lines the orchestrator's own are
 # Seconds until a file that is still being written is looked at again.
 _PENDING_LOOK = 0.3
+# Seconds until a volume that could not be written is tried again.
+_VOLUME_LOOK = 5.0
+# Seconds until an interface that cannot be used yet is tried again.
+_NETWORK_LOOK = 2.0
 
 
 async def serve(paths: Paths) -> None:
@@ -59,6 +64,7 @@ class Orchestrator:
         self._seen = Seen()
         self._store = Store(paths.published, paths.kernels, keep=chosen.keep)
         self._folder = DropFolder(paths.kernels)
+        self._rescue: menu.RescueRoot | None = None  # None until the volume could be opened
         self._routers: RouterWatch | None = None
         self._catalog: Catalog | None = None  # None until the first scan is done
         self._situation = Situation(chosen, paths, menu.Menu())
@@ -69,10 +75,11 @@ class Orchestrator:
         """Start everything that listens, then keep what runs as it should be."""
         log = await syslog.open_socket(self._hear_syslog)
         server = await self._control.serve(self._paths.control)
+        if Tftpd.name in await self._supervision.states():
+            # We were started anew: in.tftpd, chrooted, would not find the new socket for its log.
+            await self._supervision.restart(Tftpd.name)
         links = network.watch_interfaces(self._due.set)
         try:
-            publish_loaders(self._paths)
-            self._rescue = publish_rescue_root(self._paths)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow_drop_folder())
                 tasks.create_task(self._keep_current())
@@ -88,7 +95,7 @@ class Orchestrator:
         state, reasons = self._health.summary(tuple(self._faults.values()))
         titles = {entry.key: entry.title for entry in plan.entries} | {menu.LOCAL: "local disk"}
         return Status(
-            state="starting" if self._catalog is None else state,
+            state="starting" if self._catalog is None and not reasons else state,
             reasons=reasons,
             daemons=self._health.statuses(),
             address=str(network_now.server) if network_now else "",
@@ -118,8 +125,10 @@ class Orchestrator:
         raise SystemExit("supervisord is gone")
 
     def _hear_syslog(self, tag: str, text: str) -> None:
-        if tag == SYSLOG_TAG:  # dhcpd logs here too, each line for the second time
-            self._hear_line(self._daemons[Tftpd.name], text)
+        # dhcpd logs here too, each line for the second time.
+        for daemon in ALL:
+            if daemon.syslog_tag == tag:
+                self._hear_line(daemon, text)
 
     def _hear_line(self, daemon: Daemon, text: str) -> None:
         event = daemon.event(text)
@@ -143,6 +152,7 @@ class Orchestrator:
         elif self._faults.get(about) != reason:
             self._faults[about] = reason
             self._hub.tell(Event(NAME, reason, "fault"))
+            self._control.status_changed()
 
     # --- the volume
 
@@ -151,7 +161,13 @@ class Orchestrator:
             unread: asyncio.Event = asyncio.Event()
             tasks.create_task(self._read_configurations(unread))
             async for _ in self._folder.changes():
-                catalog = await asyncio.to_thread(self._scan_and_publish)
+                try:
+                    catalog = await asyncio.to_thread(self._scan_and_publish)
+                except OSError as error:
+                    self._fault("volume", _refusal(error))
+                    self._folder.rescan_in(_VOLUME_LOOK)
+                    continue
+                self._fault("volume", None)
                 self._tell_difference(self._catalog or Catalog(), catalog)
                 if catalog != self._catalog:
                     self._catalog = catalog
@@ -161,6 +177,11 @@ class Orchestrator:
                 unread.set()
 
     def _scan_and_publish(self) -> Catalog:
+        if self._rescue is None:
+            self._store.open()
+        # Each time, as somebody may have emptied published/.
+        publish_loaders(self._paths)
+        self._rescue = publish_rescue_root(self._paths)
         catalog = self._store.publish(scan(self._paths.kernels, seen=self._seen))
         self._store.retire(time.time())
         return catalog
@@ -192,15 +213,15 @@ class Orchestrator:
         while True:
             await self._due.wait()
             self._due.clear()
-            if self._catalog is None:
+            if self._catalog is None or self._rescue is None:
                 continue  # the first scan ends with another call
             try:
-                self._situation = await self._look(self._catalog)
+                self._situation = await self._look(self._catalog, self._rescue)
                 if publish_boot_files(self._situation, self._renderer):
                     self._tell_menu(self._situation.menu)
                 self._fault("published", None)
             except OSError as error:
-                self._fault("published", f"{error.filename}: cannot be written: {error.strerror}")
+                self._fault("published", _refusal(error))
             for outcome in await reconcile(self._situation, ALL, self._renderer, self._supervision):
                 fault = outcome.fault and (
                     f"{outcome.daemon}: {outcome.fault}; what ran before keeps running"
@@ -209,7 +230,7 @@ class Orchestrator:
                 self._health.reconciled(self._daemons[outcome.daemon], outcome, self._situation)
             self._control.status_changed()
 
-    async def _look(self, catalog: Catalog) -> Situation:
+    async def _look(self, catalog: Catalog, rescue: menu.RescueRoot) -> Situation:
         """Put together what is known now."""
         try:
             found = network.resolve(self._settings, await network.read_interfaces())
@@ -217,19 +238,28 @@ class Orchestrator:
         except network.NoNetwork as reason:
             found = None
             self._fault("network", str(reason))
+        except (CommandFailed, ValueError) as error:
+            # The links changed while they were listed; what was known is good for now.
+            found = self._situation.network
+            self._fault("network", f"the interfaces cannot be listed: {error}")
         url = base_url(self._settings, found)
-        plan = menu.plan(self._settings, catalog, self._rescue, url and f"{url}/help.txt")
+        plan = menu.plan(self._settings, catalog, rescue, url and f"{url}/help.txt")
         return Situation(self._settings, self._paths, plan, found, self._other_router(found))
 
     def _other_router(self, found: network.Network | None) -> str | None:
-        wanted = found is not None and found.link_local and self._settings.radvd == "auto"
-        if self._routers is not None and not (
-            wanted and found is not None and self._routers.interface == found.interface
-        ):
+        """Return what is heard of other routers, and listen where we would advertise."""
+        listens = found is not None and found.link_local and self._settings.radvd == "auto"
+        wanted = found.interface if found is not None and listens else None
+        if self._routers is not None and self._routers.interface != wanted:
             self._routers.close()
             self._routers = None
-        if self._routers is None and wanted and found is not None:
-            self._routers = RouterWatch(found.interface, self._due.set)
+        if self._routers is None and wanted is not None:
+            try:
+                self._routers = RouterWatch(wanted, self._due.set)
+                self._fault("routers", None)
+            except OSError as error:
+                self._fault("routers", f"radvd: {wanted} cannot be listened on: {error.strerror}")
+                asyncio.get_running_loop().call_later(_NETWORK_LOOK, self._due.set)
         return self._routers.other_router if self._routers else None
 
     def _tell_menu(self, plan: menu.Menu) -> None:
@@ -237,3 +267,11 @@ class Orchestrator:
             self._say(notice)
         default = next((each.title for each in plan.entries if each.key == plan.default), None)
         self._say(f"menu of {len(plan.entries)} entries, default: {default or plan.default}")
+
+
+def _refusal(error: OSError) -> str:
+    """Say which file of the volume could not be written, and what to do."""
+    return (
+        f"{error.filename}: {error.strerror}; boot/published/ on the host has to be writable, "
+        "with room for a copy of each kernel"
+    )

@@ -17,6 +17,9 @@ _RESCUE = PurePosixPath("rescue")
 
 def publish_loaders(paths: Paths) -> None:
     """Copy the loaders that differ from what is published, each by rename."""
+    # Readable by in.tftpd and nginx, whatever the umask of who made it.
+    paths.published.mkdir(parents=True, exist_ok=True)
+    paths.published.chmod(0o755)
     for source in sorted((paths.provisions / "loaders").iterdir()):
         target = paths.published / source.name
         if not (target.is_file() and filecmp.cmp(source, target, shallow=False)):

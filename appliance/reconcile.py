@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from appliance.daemons.base import ConfigurationRejected, Daemon
 from appliance.paths import Paths
 from appliance.render import Renderer, Tree
 from appliance.situation import Situation
-from appliance.supervision import ALIVE, Supervision
+from appliance.supervision import ALIVE, NotSupervised, Supervision
 
 _BOOT_FILES = PurePosixPath("tftp")
 
@@ -29,6 +29,8 @@ class Outcome:
     idle: str | None = None  # why it does not run, when it shall not
     fault: str | None = None  # why it could not be brought there; what ran keeps running
     disturbed: bool = False  # it was started, restarted or told to read its files again
+    # supervisord's word for its state before, such as RUNNING
+    process: str = field(default="", compare=False)
 
 
 def everything(situation: Situation, daemons: Sequence[Daemon], renderer: Renderer) -> Tree:
@@ -74,7 +76,11 @@ async def reconcile(
             outcome = Outcome(daemon.name, fault=f"configuration rejected: {rejection}")
         except OSError as error:
             outcome = Outcome(daemon.name, fault=f"{error.filename}: {error.strerror}")
-        outcomes.append(outcome)
+        except NotSupervised as error:
+            # What is written is not what runs: without its section it is all new next time.
+            (situation.paths.run / _section(daemon)).unlink(missing_ok=True)
+            outcome = Outcome(daemon.name, fault=str(error))
+        outcomes.append(replace(outcome, process=state or ""))
     return tuple(outcomes)
 
 
@@ -96,11 +102,11 @@ async def _reconcile_one(
     wanted = _daemon_files(daemon, situation, renderer)
     changed = {path: text for path, text in wanted.items() if _differs(run / path, text)}
     if changed:
+        daemon.prepare(situation)
         await _check(daemon, wanted, situation)
         write_tree(changed, run)
 
     if state is None:
-        daemon.prepare(situation)
         await supervision.add(daemon.name)
     elif _section(daemon) in changed:
         await supervision.remove(daemon.name)
@@ -137,7 +143,7 @@ def _section(daemon: Daemon) -> PurePosixPath:
 
 def _differs(file: Path, text: str) -> bool:
     try:
-        return file.read_text(encoding="utf-8") != text
+        return file.read_bytes() != text.encode()
     except FileNotFoundError:
         return True
 

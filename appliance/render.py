@@ -14,12 +14,8 @@ from appliance.situation import Situation
 # Path to text. `etc/…` is a daemon's, under the run folder; `tftp/…` is a machine's, published.
 Tree: TypeAlias = dict[PurePosixPath, str]
 
-BOOT_FILES = (
-    "tftp/autoexec.ipxe",
-    "tftp/boot.ipxe",
-    "tftp/pxelinux.cfg/default",
-    "tftp/help.txt",
-)
+_HELP = "tftp/help.txt"  # the front page of HTTP
+_MENUS = ("tftp/autoexec.ipxe", "tftp/boot.ipxe", "tftp/pxelinux.cfg/default")
 
 
 class Renderer:
@@ -35,8 +31,8 @@ class Renderer:
         )
 
     def boot_files(self, situation: Situation) -> Tree:
-        """Return the menus in every loader's language; none without a network to boot on."""
-        return self.files(BOOT_FILES, situation) if situation.network else {}
+        """Return the front page, and on a network the menus in every loader's language."""
+        return self.files((_HELP, *_MENUS) if situation.network else (_HELP,), situation)
 
     def files(self, names: Iterable[str], situation: Situation) -> Tree:
         """Render templates by the paths that they produce."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ _SOLICITATION = bytes([133, 0, 0, 0, 0, 0, 0, 0])
 _ADVERTISEMENT = 134
 _ALL_ROUTERS = "ff02::2"
 _ICMP6_FILTER = 1
+_UNROUTED = 255  # hop limit
 # RFC 4861 section 6.2.1: a router is silent for at most 1800 s; one lost packet is forgiven.
 _FORGOTTEN_AFTER = 2 * 1800.0
 # Section 6.2.6: a solicitation is answered within MAX_RA_DELAY_TIME, 0.5 s.
@@ -21,6 +23,7 @@ _ANSWERED_WITHIN = 1.0
 class RouterWatch:
     """Listens on one interface; `changed` is called when another router comes or goes.
 
+    Raises OSError where the interface cannot be used (yet).
     `other_router` is None until routers have had the time to answer, then an address or "".
     """
 
@@ -35,11 +38,18 @@ class RouterWatch:
         blocked = [0xFFFFFFFF] * 8
         blocked[_ADVERTISEMENT // 32] &= ~(1 << (_ADVERTISEMENT % 32))
         self._socket.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, struct.pack("8I", *blocked))
+        # RFC 4861 section 6.1: neither side takes a packet that a router could have forwarded.
+        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, _UNROUTED)
+        self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        try:
+            # Ask routers to show themselves, instead of waiting for half an hour.
+            index = socket.if_nametoindex(interface)
+            self._socket.sendto(_SOLICITATION, (_ALL_ROUTERS, 0, 0, index))
+        except OSError:
+            self._socket.close()
+            raise
         loop = asyncio.get_running_loop()
         loop.add_reader(self._socket, self._hear)
-        # Ask routers to show themselves, instead of waiting for half an hour.
-        index = socket.if_nametoindex(interface)
-        self._socket.sendto(_SOLICITATION, (_ALL_ROUTERS, 0, 0, index))
         self._forget = loop.call_later(_ANSWERED_WITHIN, self._set, "")
 
     def close(self) -> None:
@@ -49,9 +59,17 @@ class RouterWatch:
         self._forget.cancel()
 
     def _hear(self) -> None:
-        _, sender = self._socket.recvfrom(2048)
+        try:
+            _, ancillary, _, sender = self._socket.recvmsg(2048, socket.CMSG_SPACE(4))
+        except OSError:
+            return  # a wake-up for nothing, or the interface is going
+        hop_limits = [
+            int.from_bytes(data[:4], sys.byteorder)
+            for level, kind, data in ancillary
+            if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)
+        ]
         address = sender[0].partition("%")[0]
-        if address in _own_addresses(self.interface):
+        if hop_limits != [_UNROUTED] or address in _own_addresses(self.interface):
             return
         self._forget.cancel()
         loop = asyncio.get_running_loop()

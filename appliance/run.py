@@ -20,7 +20,7 @@ class CommandFailed(Exception):
 
 
 async def run(argv: Sequence[str], *, timeout: float = 10.0) -> str:
-    """Run a command to its end and return what it printed (both streams together).
+    """Run a command to its end and return what it printed on its standard output.
 
     `timeout` is in seconds. Raises CommandFailed for a status other than 0, for a command that is
     not there, and for one that did not end in time, which is then killed.
@@ -30,21 +30,21 @@ async def run(argv: Sequence[str], *, timeout: float = 10.0) -> str:
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stderr=asyncio.subprocess.PIPE,
             env=_ENVIRONMENT,
         )
     except OSError as error:
         raise CommandFailed(argv, "cannot be started", str(error)) from None
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), timeout)
+        output, errors = await asyncio.wait_for(process.communicate(), timeout)
     except TimeoutError:
         process.kill()
         await process.wait()
         raise CommandFailed(argv, f"did not end within {timeout:g} s", "") from None
-    text = output.decode("utf-8", "replace")
     if process.returncode:
-        raise CommandFailed(argv, f"exit status {process.returncode}", text)
-    return text
+        said = (output + errors).decode("utf-8", "replace")
+        raise CommandFailed(argv, f"exit status {process.returncode}", said)
+    return output.decode("utf-8", "replace")
 
 
 def become(argv: Sequence[str]) -> None:

@@ -80,6 +80,7 @@ def _yaml_off(value: object) -> object:
 Range = Annotated[AddressRange, BeforeValidator(AddressRange.parse), PlainSerializer(str)]
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
+_IPXE_SYNTAX = frozenset({";", "||", "&&"})
 _INTERFACE = re.compile(r"[^\s/]{1,15}")
 
 
@@ -212,22 +213,22 @@ class Settings(BaseSettings):
         "console=tty0 console=ttyS0,115200n8",
         "Kernel",
         "Consoles of every kernel; the last one gets init's output.",
-        "console=… words, printable ASCII",
+        "console=… words",
         max_length=512,
     )
     cmdline: str = _setting(
         "",
         "Kernel",
         "Words added to every kernel's command line.",
-        "printable ASCII, up to 1024 characters",
+        "printable ASCII, up to 1024 characters, without `${`, `;`, `||`, `&&` and `#` words",
         max_length=1024,
     )
-    ramdisk: Literal["auto", "cpio", "ext2"] = _setting(
-        "auto",
+    ramdisk: Literal["cpio", "ext2"] = _setting(
+        "cpio",
         "Kernel",
-        "Form of ramdisk roots: initramfs (cpio), or the file system image on /dev/ram0 "
-        "(ext2) for kernels that can; `auto` takes cpio unless the kernel can only do ext2.",
-        "auto, cpio or ext2",
+        "Form of ramdisk roots: an initramfs (cpio), or a file system image on /dev/ram0 (ext2) "
+        "for those kernels whose configuration is known to have what it takes.",
+        "cpio or ext2",
     )
     tftp_block_size: int = _setting(
         1468,
@@ -274,6 +275,16 @@ class Settings(BaseSettings):
             raise ValueError("not printable ASCII")
         return value
 
+    @field_validator("console", "cmdline")
+    @classmethod
+    def _no_syntax_of_loaders(cls, value: str) -> str:
+        # iPXE would expand or run these; there is no way to quote them.
+        if "${" in value or any(word in _IPXE_SYNTAX for word in value.split()):
+            raise ValueError("not for iPXE")
+        if any(word.startswith("#") for word in value.split()):
+            raise ValueError("a comment for iPXE")
+        return value
+
     @field_validator("console")
     @classmethod
     def _only_consoles(cls, value: str) -> str:
@@ -306,8 +317,11 @@ def metadata(info: FieldInfo) -> dict[str, str]:
     return {key: str(value) for key, value in extra.items()}
 
 
-def load(yaml_file: Path | None = None) -> Settings:
+def load(yaml_file: Path | None = None, *, must_exist: bool = False) -> Settings:
     """Read the settings; InvalidSettings names each wrong one, where it stands and what may be."""
+
+    if yaml_file is not None and must_exist and not yaml_file.is_file():
+        raise InvalidSettings((f"{yaml_file}: there is no such file",))
 
     class FromFile(Settings):
         model_config = SettingsConfigDict(yaml_file=yaml_file)

@@ -40,7 +40,8 @@ def settings_page() -> str:
         "the default. In the YAML file a setting has the same name without `BOOTDROP_`, in small",
         "letters: `http_port: 8069`. A wrong value ends the start with exit status 2 and a line",
         "that names the variable, the value and what is allowed. Settings are read at start:",
-        "`docker compose up -d` after a change of `.env`.",
+        "`docker compose up -d` after a change of `.env`, `docker compose restart` after one of",
+        "the YAML file.",
     ]
     for section, names in _sections().items():
         lines += [

@@ -1,4 +1,4 @@
-"""The appliance's state as one value: what `bootdrop status` and the health check read."""
+"""The appliance's state as one value: what `bootdrop status` shows."""
 
 from __future__ import annotations
 

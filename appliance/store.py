@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -111,7 +111,8 @@ class Store:
 
     `published` and `kernels` (the drop folder) are folders; `keep` replaced versions of every name
     stay to fall back on, others `retire_after` seconds; `clock` gives seconds since the epoch.
-    publish and retire are called one at a time; read_configs may run beside them in a thread.
+    Making one only reads; open() comes before the first publish. publish and retire are called
+    one at a time; read_configs may run beside them in a thread.
     """
 
     def __init__(
@@ -131,9 +132,6 @@ class Store:
         self._configs: dict[str, KernelConfig] = {}  # by _Version.key
         # Names in the drop folder, with the config beside them; None until a scan told.
         self._dropped: dict[str, PurePosixPath | None] | None = None
-        self._root.mkdir(parents=True, exist_ok=True)
-        for left_over in self._root.glob(f"{_MAKING}*"):
-            shutil.rmtree(left_over)
         self._versions = {version.key: version for version in self._load()}
         retired = self._load_retired()
         self._retired = {key: retired[key] for key in self._versions if key in retired}
@@ -144,6 +142,17 @@ class Store:
 
     # Publishing
 
+    def open(self) -> None:
+        """Make the folder, and remove what a crash left half made. Raises OSError."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        for left_over in self._root.glob(f"{_MAKING}*"):
+            shutil.rmtree(left_over)
+
+    def published(self) -> tuple[PublishedKernel, ...]:
+        """Return the current version of every name, newest first."""
+        kernels = [self._published_kernel(version) for version in self._current.values()]
+        return tuple(sorted(kernels, key=lambda one: (-one.dropped_at, one.name)))
+
     def publish(self, scan: Scan) -> Catalog:
         """Copy what is new in a scan, and return all that can be booted.
 
@@ -151,6 +160,8 @@ class Store:
         version that it has, as long as a file of that name is in the drop folder. Raises OSError
         where published/ cannot be read.
         """
+        self._root.mkdir(parents=True, exist_ok=True)
+        self._forget_what_is_gone()
         refused = list(scan.refused)
         pending = set(scan.pending)
         for kernel_set in scan.sets:
@@ -170,12 +181,18 @@ class Store:
         for gone in self._current.keys() - dropped.keys():
             del self._current[gone]
         self._note_retired()
-        kernels = [self._published_kernel(version) for version in self._current.values()]
         return Catalog(
-            kernels=tuple(sorted(kernels, key=lambda one: (-one.dropped_at, one.name))),
+            kernels=self.published(),
             refused=tuple(sorted(refused, key=lambda one: one.path)),
             pending=tuple(sorted(pending)),
         )
+
+    def _forget_what_is_gone(self) -> None:
+        """Drop versions whose files somebody deleted, so that they are made again."""
+        for key in [key for key in self._versions if not (self._root / key / _MANIFEST).exists()]:
+            version = self._versions.pop(key)
+            if self._current.get(version.manifest.name) == version:
+                del self._current[version.manifest.name]
 
     def _version_of(self, kernel_set: KernelSet) -> _Version:
         """Return the set's version: the one that is there, or a new one."""
@@ -193,7 +210,6 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # gone by now, unless it failed
         self._versions[version.key] = version
-        self._retired.pop(version.key, None)
         return version
 
     def _fingerprint(self, path: PurePosixPath) -> Fingerprint:
@@ -355,7 +371,8 @@ class Store:
                 continue
             if now - since >= self._retire_after:
                 deleted.append(PurePosixPath("kernels", key))
-                self._delete(self._root / key)
+                with suppress(FileNotFoundError):  # somebody was faster
+                    self._delete(self._root / key)
                 del self._versions[key], self._retired[key]
                 self._configs.pop(key, None)
         if deleted:

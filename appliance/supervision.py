@@ -14,6 +14,10 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 ALIVE = frozenset({"STARTING", "RUNNING", "BACKOFF"})
 
 
+class NotSupervised(Exception):
+    """supervisord refused what it was asked for; the message says what and why."""
+
+
 class Supervision:
     """Starts, stops and restarts programs. One call at a time: supervisord has one thread."""
 
@@ -63,5 +67,6 @@ class Supervision:
                 return await asyncio.to_thread(method, *arguments)
             except Fault as fault:
                 if fault.faultCode != but:
-                    raise
+                    what = " ".join(map(str, arguments))
+                    raise NotSupervised(f"supervisord: {fault.faultString} {what}") from None
                 return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from appliance import settings_docs
 from appliance.cli import report
@@ -39,13 +40,15 @@ def main(argv: Sequence[str]) -> int:
     except (NotRunning, NoNetwork, CommandFailed) as error:
         print(f"bootdrop: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # `bootdrop events | head`; nothing shall be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         print(f"bootdrop: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,14 +95,20 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _ask_status() -> dict[str, Any]:
+    for status in ask(Paths().control, "status"):
+        return status
+    raise NotRunning("the appliance ended before it answered")
+
+
 def _status(arguments: argparse.Namespace) -> int:
-    status = next(ask(Paths().control, "status"))
+    status = _ask_status()
     print(json.dumps(status, indent=2) if arguments.json else report.status(status))
     return 0 if status["state"] == "ready" else 1
 
 
 def _kernels(arguments: argparse.Namespace) -> None:
-    status = next(ask(Paths().control, "status"))
+    status = _ask_status()
     chosen = {key: status[key] for key in ("kernels", "refused", "pending", "notices")}
     print(json.dumps(chosen, indent=2) if arguments.json else report.kernels(status))
 
@@ -110,11 +119,10 @@ def _events(arguments: argparse.Namespace) -> None:
 
 
 def _render(arguments: argparse.Namespace) -> None:
-    # Imported here: the health check and `status` shall not pay for a template engine.
+    # Imported here: `status` and `events` shall not pay for a template engine.
     from appliance.cli import start  # noqa: PLC0415
 
-    paths = replace(Paths(), settings=arguments.settings) if arguments.settings else Paths()
-    count = asyncio.run(start.render(paths, arguments.dir))
+    count = asyncio.run(start.render(Paths(), arguments.settings, arguments.dir))
     print(f"{arguments.dir}: {count} files")
 
 

@@ -16,6 +16,7 @@ from appliance.reconcile import everything, run_folders, write_tree
 from appliance.render import Renderer
 from appliance.run import become
 from appliance.situation import Situation, base_url
+from appliance.store import Store
 
 
 def start(paths: Paths) -> None:
@@ -34,12 +35,20 @@ def start(paths: Paths) -> None:
     become([sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)])
 
 
-async def render(paths: Paths, target: Path) -> int:
-    """Write every generated file under `target`; return how many. Raises NoNetwork."""
-    chosen = settings.load(paths.settings)
+async def render(paths: Paths, yaml_file: Path | None, target: Path) -> int:
+    """Write every generated file under `target`; return how many.
+
+    `yaml_file` stands for the container's own file of settings. Raises NoNetwork.
+    """
+    if yaml_file is None:
+        chosen = settings.load(paths.settings)
+    else:
+        chosen = settings.load(yaml_file, must_exist=True)
     network = resolve(chosen, await read_interfaces())
     url = base_url(chosen, network)
-    plan = menu.plan(chosen, Catalog(), rescue_root(paths.provisions / "rescue"), f"{url}/help.txt")
+    catalog = Catalog(Store(paths.published, paths.kernels, chosen.keep).published())
+    rescue = rescue_root(paths.provisions / "rescue")
+    plan = menu.plan(chosen, catalog, rescue, f"{url}/help.txt")
     situation = Situation(chosen, paths, plan, network, other_router="")
     tree = everything(situation, ALL, Renderer(paths.templates))
     write_tree(tree, target)

@@ -35,6 +35,7 @@ class Daemon(Protocol):
     """One daemon: what it needs, how it is started, checked and proven to serve."""
 
     name: str  # its program's name in supervisord, and the first word of its lines in the log
+    syslog_tag: str = ""  # for those that log to /dev/log instead of their output
     templates: tuple[str, ...] = ()  # files under config/ (without .j2) that it reads
     # What takes up a changed configuration: a signal by its name, or a new start.
     on_change: Literal["HUP", "restart"] = "restart"
@@ -48,7 +49,7 @@ class Daemon(Protocol):
         ...
 
     def prepare(self, situation: Situation) -> None:
-        """Make what the daemon wants to find before its first start."""
+        """Make what the daemon and its checker want to find."""
         return None
 
     async def check(self, configuration: Path, situation: Situation) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 from appliance.daemons.base import Daemon, NotServing, Program, let_checker_read
@@ -11,36 +13,46 @@ from appliance.events.hub import Event, printable
 from appliance.situation import Situation
 
 _CONFIGURATION = "etc/nginx/nginx.conf"
+_USER = "www-data"
 _PATIENCE = 2  # seconds
 
 # The log_format of config/etc/nginx/nginx.conf.j2.
 _ACCESS = re.compile(r"(?P<client>[\d.]+) [A-Z]+ \d{3} \d+ [\d.]+ .*")
 
 
+_AS_ITS_USER = (
+    *("setpriv", "--reuid", _USER, "--regid", _USER, "--clear-groups", "--no-new-privs"),
+    *("--inh-caps", "-all,+net_bind_service", "--ambient-caps", "-all,+net_bind_service"),
+)
+
+
 class Nginx(Daemon):
     """Runs without a boot network too, on loopback alone."""
 
     name = "nginx"
+    syslog_tag = "nginx"
     templates = (_CONFIGURATION,)
-    on_change = "HUP"
 
     def idle(self, situation: Situation) -> str | None:
         """Always run: where there is no network to boot on, on loopback."""
         return None
 
     def program(self, situation: Situation) -> Program:
-        """Stay in the foreground by `daemon off` in the configuration."""
-        return Program(f"nginx -e stderr -c {situation.paths.run / _CONFIGURATION}")
+        """Run as www-data, with no more than the right to a port under 1024."""
+        return Program(shlex.join(_nginx(situation.paths.run)))
+
+    def prepare(self, situation: Situation) -> None:
+        """Make the folder that it writes its pid and temporary files to."""
+        folder = situation.paths.run / "nginx"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        shutil.chown(folder, _USER, _USER)
 
     async def check(self, configuration: Path, situation: Situation) -> None:
-        """Run `nginx -t`."""
-        await let_checker_read(
-            ["nginx", "-t", "-e", "stderr", "-c", str(configuration / _CONFIGURATION)],
-            r"test failed$",
-        )
+        """Run `nginx -t`, as the same user: it makes files that are then used."""
+        await let_checker_read([*_nginx(configuration), "-t"], r"test failed$")
 
     async def probe(self, situation: Situation) -> None:
-        """Ask for the front page."""
+        """Ask for the front page, which is a file in published/."""
         address = str(situation.network.server) if situation.network else "127.0.0.1"
         port = situation.settings.http_port
         try:
@@ -51,8 +63,9 @@ class Nginx(Daemon):
                 writer.close()
         except (OSError, TimeoutError) as error:
             raise NotServing(f"no HTTP from {address}:{port}: {error}") from None
-        if not answer.startswith(b"HTTP/"):
-            raise NotServing(f"what answers on {address}:{port} is not HTTP")
+        if answer.split()[1:2] != [b"200"]:
+            said = answer.decode("ascii", "replace").strip()
+            raise NotServing(f"{address}:{port} answers `{said}` instead of the front page")
 
     def event(self, line: str) -> Event:
         """Find the machine in a line of the access log."""
@@ -60,3 +73,7 @@ class Nginx(Daemon):
         if match is None:
             return super().event(line)
         return Event(self.name, printable(line), "http", match["client"])
+
+
+def _nginx(folder: Path) -> list[str]:
+    return [*_AS_ITS_USER, "nginx", "-e", "stderr", "-c", str(folder / _CONFIGURATION)]

@@ -14,7 +14,6 @@ from appliance.daemons.base import Daemon, NotServing, Program
 from appliance.events.hub import Event, printable
 from appliance.situation import Situation
 
-SYSLOG_TAG = "in.tftpd"
 _PORT = 69
 _PROBED_FILE = "help.txt"
 # Seconds. in.tftpd loses the first request after its start, so tftpy asks twice then.
@@ -29,6 +28,7 @@ class Tftpd(Daemon):
     """Serves published/ and nothing else."""
 
     name = "tftpd"
+    syslog_tag = "in.tftpd"
 
     def program(self, situation: Situation) -> Program:
         """Stay in the foreground (-L), chrooted (-s), on one address, as the user tftp."""

@@ -1,4 +1,4 @@
-"""What happened: lines of every daemon as events, gathered, kept for a while and handed out.
+"""What happened: lines of every daemon as events, gathered and handed out.
 
 `hub` gathers and hands out, `listener` hears supervisord, `syslog` hears in.tftpd.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,6 @@ from typing import Any, Literal
 
 Kind = Literal["log", "dhcp", "pxe", "tftp", "http", "boot", "fault"]
 
-_KEPT = 1000
 _LISTENER_BACKLOG = 10_000
 
 
@@ -36,14 +34,12 @@ class Hub:
     """The one place through which every event goes."""
 
     def __init__(self) -> None:
-        self.recent: deque[Event] = deque(maxlen=_KEPT)
         self._queues: set[asyncio.Queue[Event]] = set()
 
     def tell(self, event: Event) -> None:
-        """Print an event, keep it, and hand it to everybody who listens."""
+        """Print an event, and hand it to everybody who listens."""
         # stdout is the event listener protocol's; supervisord makes stderr the container's output.
         print(f"{event.daemon}: {event.text}", file=sys.stderr, flush=True)
-        self.recent.append(event)
         for queue in self._queues:
             if queue.full():  # a listener that does not read loses the oldest, nobody waits
                 queue.get_nowait()

@@ -1,4 +1,4 @@
-"""/dev/log for in.tftpd, which can log nowhere else (and is chrooted by the time it does)."""
+"""/dev/log, for daemons that log there: in.tftpd can do nothing else, and does so chrooted."""
 
 from __future__ import annotations
 

@@ -116,3 +116,21 @@ def test_an_empty_volume_waits_for_a_kernel() -> None:
 def test_a_title_holds_nothing_that_a_loader_would_read_as_its_language() -> None:
     (entry,) = a_menu(Settings(), a_kernel("a ${b} || ü ^c")).entries
     assert entry.title == "a ?{b} ?? ? ?c (6.1.192)"
+
+
+def test_uefi_boots_the_newest_kernel_that_it_can_start() -> None:
+    old_format = a_kernel("new", efi_stub=False)
+    menu = a_menu(Settings(), old_format, a_kernel("old"))
+    assert (menu.default, menu.default_efi) == ("new", "old")
+    assert a_menu(Settings(), old_format).default_efi is None
+
+
+def test_a_kernel_of_32_bits_is_not_offered_to_uefi() -> None:
+    (entry,) = a_menu(Settings(), a_kernel(arch=Arch.I386, initrd=CPIO_INITRD)).entries
+    assert not entry.efi_stub
+
+
+def test_a_kernel_may_be_called_like_the_menus_own_entries() -> None:
+    menu = a_menu(Settings(default_entry="local"), a_kernel("local"), a_kernel("again"))
+    assert menu.default == LOCAL
+    assert {entry.key for entry in menu.entries}.isdisjoint({LOCAL, "~again", "~shell"})

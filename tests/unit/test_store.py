@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import threading
@@ -41,6 +42,7 @@ class Lab:
 
     def start(self) -> None:
         self.store = Store(self.published, self.kernels, self.keep, clock=lambda: self.now)
+        self.store.open()
 
     def drop(self, name: str, data: bytes) -> None:
         path = self.kernels / name
@@ -340,6 +342,7 @@ from appliance.store import Store
 kernels, published = map(Path, sys.argv[1:3])
 found = scan(kernels, clock=lambda: 1e10)
 store = Store(published, kernels, 0)
+store.open()
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
 catalog = store.publish(found)
 print([(one.name, one.version) for one in catalog.kernels], [one.reason for one in catalog.refused])
@@ -411,3 +414,33 @@ def test_a_path_out_of_the_drop_folder_is_not_opened_through_a_linked_folder(
         open_inside(lab.kernels, PurePosixPath("folder/key")),
     ):
         raise AssertionError("it was opened")
+
+
+def test_a_version_that_comes_back_is_current_for_the_next_start_too(lab: Lab) -> None:
+    lab.drop("bzImage", make_bzimage("6.1"))
+    first = lab.only()
+    lab.drop("bzImage", make_bzimage("6.2"))
+    lab.only()
+    lab.drop("bzImage", make_bzimage("6.1"))
+    assert lab.only().id == first.id
+    lab.start()
+    assert [kernel.id for kernel in lab.store.published()] == [first.id]
+
+
+def test_what_somebody_deleted_from_published_is_made_again(lab: Lab) -> None:
+    lab.drop("bzImage", make_bzimage("6.1"))
+    kernel = lab.only()
+    shutil.rmtree(lab.published / "kernels")
+    assert lab.only().id == kernel.id
+    assert lab.read(kernel.kernel) == make_bzimage("6.1")
+
+
+def test_a_retired_version_that_somebody_deleted_is_forgotten(lab: Lab) -> None:
+    lab.keep = 0
+    lab.start()
+    lab.drop("bzImage", make_bzimage("6.1"))
+    first = lab.only()
+    lab.drop("bzImage", make_bzimage("6.2"))
+    lab.only()
+    shutil.rmtree((lab.published / first.kernel).parent)
+    assert lab.store.retire(lab.now + 1000) == (PurePosixPath(first.kernel.parent),)
