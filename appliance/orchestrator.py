@@ -67,6 +67,7 @@ class Orchestrator:
         self._rescue: menu.RescueRoot | None = None  # None until the volume could be opened
         self._routers: RouterWatch | None = None
         self._catalog: Catalog | None = None  # None until the first scan is done
+        self._offered = Catalog()  # what the menu that machines get was made from
         self._situation = Situation(chosen, paths, menu.Menu())
         self._faults: dict[str, str] = {}  # by what they are about
         self._due = asyncio.Event()  # something changed: reconcile
@@ -101,7 +102,7 @@ class Orchestrator:
             address=str(network_now.server) if network_now else "",
             kernels=tuple(
                 KernelStatus(each.name, each.version, each.arch, each.id)
-                for each in catalog.kernels
+                for each in self._offered.kernels
             ),
             default=titles.get(plan.default or "", ""),
             notices=plan.notices,
@@ -213,12 +214,14 @@ class Orchestrator:
         while True:
             await self._due.wait()
             self._due.clear()
-            if self._catalog is None or self._rescue is None:
+            catalog = self._catalog
+            if catalog is None or self._rescue is None:
                 continue  # the first scan ends with another call
             try:
-                self._situation = await self._look(self._catalog, self._rescue)
+                self._situation = await self._look(catalog, self._rescue)
                 if publish_boot_files(self._situation, self._renderer):
                     self._tell_menu(self._situation.menu)
+                self._offered = catalog
                 self._fault("published", None)
             except OSError as error:
                 self._fault("published", _refusal(error))
