@@ -34,6 +34,7 @@ COMPOSE_VARIABLES: Mapping[str, str] = {
     "BOOTDROP_BOOT_DIR": "Folder on the host that is the volume; ./boot by default.",
     "BOOTDROP_CA_BUNDLE": "CA bundle of the host that pip trusts while the image is built; "
     "/etc/ssl/certs/ca-certificates.crt by default.",
+    "BOOTDROP_TAG": "Tag of the image bootdrop/appliance that is built and run; latest by default.",
 }
 
 

@@ -12,7 +12,7 @@ import docker.errors
 import pytest
 
 from tests.lab.lab import Lab
-from tests.lab.project import end_on_sigterm
+from tests.lab.project import Project, end_on_sigterm
 
 
 def pytest_configure() -> None:
@@ -41,7 +41,7 @@ def test_kernel(test_kernel_dir: Path) -> Path:
 def lab_images() -> None:
     """The images that a lab starts from; built by make, not by tests."""
     engine = docker.from_env()
-    for image in ("bootdrop/appliance", "bootdrop/lab"):
+    for image in map(Project().image, ("appliance", "lab")):
         try:
             engine.images.get(image)
         except docker.errors.ImageNotFound:

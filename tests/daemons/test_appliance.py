@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.feed import Event, Status
 from tests.lab.lab import Lab
+from tests.lab.project import Project
 
 pytestmark = pytest.mark.lab
 
@@ -162,7 +163,7 @@ def test_another_routers_advertisements_silence_ours(shared_lab: Lab) -> None:
     script = f"echo '{configuration}' >/tmp/radvd.conf; exec radvd -n -m stderr -C /tmp/radvd.conf"
     script += " -p /tmp/radvd.pid"
     router = shared_lab.docker.containers.run(
-        "bootdrop/appliance",
+        shared_lab.project.image("appliance"),
         ["sh", "-c", script],
         network_mode=f"container:{lab_container(shared_lab)}",
         cap_add=["NET_RAW"],
@@ -220,7 +221,7 @@ def test_a_broken_setting_is_one_line_and_exit_status_2(
 ) -> None:
     argv = ["docker", "run", "--rm", "--network=none", f"--env={name}={value}"]
     ended = subprocess.run(
-        [*argv, "bootdrop/appliance"], capture_output=True, text=True, check=False
+        [*argv, Project().image("appliance")], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 2
     assert ended.stdout == ""

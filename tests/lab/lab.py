@@ -111,7 +111,7 @@ class Lab:
             shutil.rmtree(folder)
         except PermissionError:  # the appliance's files are root's, this user may be another
             self.docker.containers.run(
-                "bootdrop/lab",
+                self.project.image("lab"),
                 ["find", "/folder", "-mindepth", "1", "-delete"],
                 volumes={str(folder): {"bind": "/folder", "mode": "rw"}},
                 network_mode="none",
@@ -153,7 +153,7 @@ class Lab:
         """Drop Debian's cloud kernel and its modules out of the lab's image; return its name."""
         copy = f"cp {DEMO}/modules-* {DEMO}/vmlinuz-* /kernels/ && cd {DEMO} && echo vmlinuz-*"
         said = self.docker.containers.run(
-            "bootdrop/lab",
+            self.project.image("lab"),
             ["sh", "-c", copy],
             volumes={str(self.boot / "kernels"): {"bind": "/kernels", "mode": "rw"}},
             network_mode="none",

@@ -37,8 +37,16 @@ class Project:
     @property
     def name(self) -> str:
         """Compose's project name: bootdrop-lab-CHECKOUT[-SUFFIX]."""
-        place = hashlib.sha256(os.fsencode(self.checkout)).hexdigest()[:8]
-        return f"bootdrop-lab-{place}" + (f"-{self.suffix}" if self.suffix else "")
+        return f"bootdrop-lab-{self.tag}" + (f"-{self.suffix}" if self.suffix else "")
+
+    @property
+    def tag(self) -> str:
+        """What tells this checkout's images and labs from another's."""
+        return hashlib.sha256(os.fsencode(self.checkout)).hexdigest()[:8]
+
+    def image(self, name: str) -> str:
+        """Return the reference of an image that `build_images` made: appliance or lab."""
+        return f"bootdrop/{name}:{self.tag}"
 
     @property
     def folder(self) -> Path:
@@ -81,7 +89,11 @@ class Project:
             raise LabError(f"docker compose {' '.join(arguments)} of {self.name} failed\n{said}")
 
     def _variables(self) -> dict[str, str]:
-        variables = {"BOOTDROP_BOOT_DIR": str(self.boot), "BOOTDROP_CA_BUNDLE": str(ca_bundle())}
+        variables = {
+            "BOOTDROP_BOOT_DIR": str(self.boot),
+            "BOOTDROP_CA_BUNDLE": str(ca_bundle()),
+            "BOOTDROP_TAG": self.tag,
+        }
         if self.environment_file.exists():
             variables["BOOTDROP_LAB_ENV"] = str(self.environment_file)
         return variables

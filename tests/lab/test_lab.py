@@ -27,6 +27,12 @@ def left_of(project: Project) -> list[str]:
     return things + [str(project.folder)] * project.folder.exists()
 
 
+def test_checkouts_side_by_side_share_neither_labs_nor_images(tmp_path: Path) -> None:
+    here, there = Project("demo"), Project("demo", tmp_path)
+    assert here.name != there.name
+    assert here.image("appliance") != there.image("appliance")
+
+
 def test_escape_sequences_are_no_text() -> None:
     assert printed("\x1b[2J\x1b[01;01H>>Start \x1b[0mPXE\r\n") == (">>Start PXE\n", "")
 
