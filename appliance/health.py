@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 
 from appliance.daemons.base import Daemon, NotServing
-from appliance.events.hub import Event, Hub, printable
+from appliance.events.hub import Event, Hub, Kind, printable
 from appliance.reconcile import Outcome
 from appliance.situation import Situation
 from appliance.status import DaemonStatus, Phase, State, summary
@@ -18,6 +18,8 @@ _PROBE_SERVING = 30.0
 _PROBE_FAILING = 2.0
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 60.0
+# A daemon that runs and fails so many probes in a row hangs.
+_FAILURES_OF_ONE_THAT_HANGS = 5
 
 
 @dataclass
@@ -26,6 +28,7 @@ class _Watched:
     situation: Situation | None = None  # None while it is idle
     process: str = ""  # supervisord's word for its state
     last_line: str = ""
+    failures: int = 0  # probes in a row
     pause: float = _FIRST_PAUSE  # before it is started again, once supervisord has given up
     timer: asyncio.TimerHandle | None = None
     probe: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -56,10 +59,14 @@ class Health:
     def reconciled(self, daemon: Daemon, outcome: Outcome, situation: Situation) -> None:
         """Take in what became of a daemon; one that was disturbed has to prove itself again."""
         watched = self._of(daemon)
-        if outcome.idle is not None:
+        was_off = watched.situation is None
+        if outcome.idle is not None or outcome.waits is not None:
             watched.situation = None
             self._quiet(watched)
-            self._set(watched, "idle", outcome.idle)
+            if outcome.idle is not None:
+                self._set(watched, "idle", outcome.idle)
+            else:
+                self._set(watched, "starting", outcome.waits or "")
             return
         if outcome.fault is None:
             watched.situation = situation
@@ -68,7 +75,7 @@ class Health:
         if watched.process == "FATAL" and watched.status.phase == "starting":
             self._start_again(daemon, watched)
             return
-        if outcome.disturbed and watched.status.phase == "idle":
+        if outcome.disturbed and was_off:
             self._set(watched, "starting", "")
         if outcome.disturbed or watched.status.phase == "starting":
             self._probe_soon(daemon, watched)
@@ -94,18 +101,20 @@ class Health:
         self._quiet(watched)
         pause, watched.pause = watched.pause, min(2 * watched.pause, _LONGEST_PAUSE)
         why = f"does not stay up, next try in {pause:g} s: {watched.last_line}"
-        self._set(watched, "failing", why)
+        self._set(watched, "failed", why)
+        watched.timer = asyncio.get_running_loop().call_later(
+            pause, self._ask, daemon, self._supervision.start
+        )
 
-        def start() -> None:
-            task = asyncio.create_task(self._start(daemon))
-            self._restarts.add(task)
-            task.add_done_callback(self._restarts.discard)
+    def _ask(self, daemon: Daemon, supervisord: Callable[[str], Awaitable[None]]) -> None:
+        """Have supervisord do something with a daemon."""
+        task = asyncio.create_task(self._asked(daemon, supervisord))
+        self._restarts.add(task)
+        task.add_done_callback(self._restarts.discard)
 
-        watched.timer = asyncio.get_running_loop().call_later(pause, start)
-
-    async def _start(self, daemon: Daemon) -> None:
+    async def _asked(self, daemon: Daemon, supervisord: Callable[[str], Awaitable[None]]) -> None:
         try:
-            await self._supervision.start(daemon.name)
+            await supervisord(daemon.name)
         except NotSupervised as refused:
             self._hub.tell(Event(daemon.name, printable(str(refused)), "fault"))
 
@@ -121,9 +130,15 @@ class Health:
             await daemon.probe(watched.situation)
         except (NotServing, OSError) as reason:
             self._set(watched, "failing", printable(str(reason)))
+            watched.failures += 1
+            if watched.failures == _FAILURES_OF_ONE_THAT_HANGS:
+                watched.failures = 0
+                self._hub.tell(Event(daemon.name, "runs and does not serve, is started anew"))
+                self._ask(daemon, self._supervision.restart)
             again = _PROBE_FAILING
         else:
             self._set(watched, "serving", "")
+            watched.failures = 0
             watched.pause = _FIRST_PAUSE
             again = _PROBE_SERVING
         loop = asyncio.get_running_loop()
@@ -136,15 +151,16 @@ class Health:
             watched.probe.cancel()
 
     def _set(self, watched: _Watched, phase: Phase, reason: str) -> None:
-        status = DaemonStatus(watched.status.name, phase, reason)
+        status = replace(watched.status, phase=phase, reason=reason)
         if status != watched.status:
             watched.status = status
-            if phase in ("failing", "serving") or reason:
+            if phase in ("failing", "failed", "serving") or reason:
                 text = f"{phase}: {reason}" if reason else phase
-                self._hub.tell(Event(status.name, text, "fault" if phase == "failing" else "log"))
+                kind: Kind = "fault" if phase in ("failing", "failed") else "log"
+                self._hub.tell(Event(status.name, text, kind))
             self._changed()
 
     def _of(self, daemon: Daemon) -> _Watched:
         return self._watched.setdefault(
-            daemon.name, _Watched(DaemonStatus(daemon.name, "starting"))
+            daemon.name, _Watched(DaemonStatus(daemon.name, "starting", vital=daemon.vital))
         )

@@ -29,6 +29,7 @@ class Interface:
     """A network interface of the host as it is now."""
 
     name: str
+    index: int  # another one once the interface was removed and made again
     addresses: tuple[IPv4Interface, ...]
     up: bool
     link_local: bool  # has an IPv6 link-local address, which router advertisements need
@@ -39,6 +40,7 @@ class Network:
     """What is served, and from where."""
 
     interface: str
+    index: int
     server: IPv4Address
     subnet: IPv4Network
     ranges: tuple[AddressRange, ...]
@@ -51,6 +53,7 @@ async def read_interfaces() -> tuple[Interface, ...]:
     return tuple(
         Interface(
             name=link["ifname"],
+            index=link["ifindex"],
             addresses=tuple(
                 IPv4Interface(f"{address['local']}/{address['prefixlen']}")
                 for address in link["addr_info"]
@@ -96,6 +99,7 @@ def resolve(settings: Settings, interfaces: Sequence[Interface]) -> Network:
         )
     return Network(
         interface=interface.name,
+        index=interface.index,
         server=address.ip,
         subnet=subnet,
         ranges=_ranges(settings, subnet, address.ip),

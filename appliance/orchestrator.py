@@ -14,17 +14,18 @@ from appliance.catalog.model import Catalog
 from appliance.catalog.scan import Seen, scan
 from appliance.control import ControlServer
 from appliance.daemons import ALL
-from appliance.daemons.base import PROBE_MAC, Daemon
+from appliance.daemons.base import ASKING_MAC, PROBE_MAC, Daemon
 from appliance.daemons.tftpd import Tftpd
 from appliance.events import listener, syslog
 from appliance.events.hub import Event, Hub
 from appliance.health import Health
+from appliance.neighbours import Neighbours
 from appliance.paths import Paths
 from appliance.provisions import publish_loaders, publish_rescue_root
 from appliance.reconcile import publish_boot_files, reconcile
 from appliance.render import Renderer
-from appliance.routers import RouterWatch
 from appliance.run import CommandFailed
+from appliance.silence import SilenceWatch
 from appliance.situation import Situation, base_url
 from appliance.status import KernelStatus, RefusedFile, Status
 from appliance.store import Store
@@ -36,7 +37,7 @@ NAME = "bootdrop"  # whose lines the orchestrator's own are
 _PENDING_LOOK = 0.3
 # Seconds until a volume that could not be written is tried again.
 _VOLUME_LOOK = 5.0
-# Seconds until an interface that cannot be used yet is tried again.
+# Seconds until an interface or a port that cannot be used yet is tried again.
 _NETWORK_LOOK = 2.0
 
 
@@ -65,12 +66,13 @@ class Orchestrator:
         self._store = Store(paths.published, paths.kernels, keep=chosen.keep)
         self._folder = DropFolder(paths.kernels)
         self._rescue: menu.RescueRoot | None = None  # None until the volume could be opened
-        self._routers: RouterWatch | None = None
+        self._due = asyncio.Event()  # something changed: reconcile
+        self._neighbours = Neighbours(chosen, self._fault, self._due.set)
+        self._silence = SilenceWatch(chosen.http_port, self._silence_changed)
         self._catalog: Catalog | None = None  # None until the first scan is done
         self._offered = Catalog()  # what the menu that machines get was made from
         self._situation = Situation(chosen, paths, menu.Menu())
         self._faults: dict[str, str] = {}  # by what they are about
-        self._due = asyncio.Event()  # something changed: reconcile
 
     async def run(self) -> None:
         """Start everything that listens, then keep what runs as it should be."""
@@ -105,7 +107,7 @@ class Orchestrator:
                 for each in self._offered.kernels
             ),
             default=titles.get(plan.default or "", ""),
-            notices=plan.notices,
+            notices=plan.notices + self._silence.notices,
             refused=tuple(RefusedFile(str(each.path), each.reason) for each in catalog.refused),
             pending=tuple(map(str, catalog.pending)),
         )
@@ -136,12 +138,18 @@ class Orchestrator:
         self._health.last_line(daemon, event.text)
         if not self._is_of_a_probe(event):
             self._hub.tell(event)
+            self._silence.hear(event)
 
     def _is_of_a_probe(self, event: Event) -> bool:
         """Tell whether an event is about our own health checks, which are no news."""
         network_now = self._situation.network
-        own = {PROBE_MAC, "127.0.0.1", str(network_now.server) if network_now else ""}
+        own = {PROBE_MAC, ASKING_MAC, "127.0.0.1", str(network_now.server) if network_now else ""}
         return event.client != "" and event.client in own
+
+    def _silence_changed(self, said: str | None) -> None:
+        if said is not None:
+            self._hub.tell(Event(NAME, said, "fault"))
+        self._control.status_changed()
 
     def _say(self, text: str) -> None:
         self._hub.tell(Event(NAME, text, "boot"))
@@ -226,11 +234,11 @@ class Orchestrator:
             except OSError as error:
                 self._fault("published", _refusal(error))
             for outcome in await reconcile(self._situation, ALL, self._renderer, self._supervision):
-                fault = outcome.fault and (
-                    f"{outcome.daemon}: {outcome.fault}; what ran before keeps running"
-                )
+                fault = outcome.fault and f"{outcome.daemon}: {outcome.fault}"
                 self._fault(f"reconcile {outcome.daemon}", fault)
                 self._health.reconciled(self._daemons[outcome.daemon], outcome, self._situation)
+                if outcome.again:
+                    asyncio.get_running_loop().call_later(_NETWORK_LOOK, self._due.set)
             self._control.status_changed()
 
     async def _look(self, catalog: Catalog, rescue: menu.RescueRoot) -> Situation:
@@ -247,23 +255,14 @@ class Orchestrator:
             self._fault("network", f"the interfaces cannot be listed: {error}")
         url = base_url(self._settings, found)
         plan = menu.plan(self._settings, catalog, rescue, url and f"{url}/help.txt")
-        return Situation(self._settings, self._paths, plan, found, self._other_router(found))
-
-    def _other_router(self, found: network.Network | None) -> str | None:
-        """Return what is heard of other routers, and listen where we would advertise."""
-        listens = found is not None and found.link_local and self._settings.radvd == "auto"
-        wanted = found.interface if found is not None and listens else None
-        if self._routers is not None and self._routers.interface != wanted:
-            self._routers.close()
-            self._routers = None
-        if self._routers is None and wanted is not None:
-            try:
-                self._routers = RouterWatch(wanted, self._due.set)
-                self._fault("routers", None)
-            except OSError as error:
-                self._fault("routers", f"radvd: {wanted} cannot be listened on: {error.strerror}")
-                asyncio.get_running_loop().call_later(_NETWORK_LOOK, self._due.set)
-        return self._routers.other_router if self._routers else None
+        return Situation(
+            self._settings,
+            self._paths,
+            plan,
+            found,
+            self._neighbours.other_router(found),
+            self._neighbours.other_dhcp_servers(found),
+        )
 
     def _tell_menu(self, plan: menu.Menu) -> None:
         for notice in plan.notices:

@@ -12,13 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from appliance import ports
 from appliance.daemons.base import ConfigurationRejected, Daemon
+from appliance.events.hub import printable
 from appliance.paths import Paths
 from appliance.render import Renderer, Tree
+from appliance.run import CommandFailed
 from appliance.situation import Situation
 from appliance.supervision import ALIVE, NotSupervised, Supervision
 
 _BOOT_FILES = PurePosixPath("tftp")
+
+
+class PortTaken(Exception):
+    """Somebody else has the port that a daemon needs; the message says who, if it is known."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,9 @@ class Outcome:
 
     daemon: str
     idle: str | None = None  # why it does not run, when it shall not
+    waits: str | None = None  # what it waits for before it can start
     fault: str | None = None  # why it could not be brought there; what ran keeps running
+    again: bool = False  # what is at fault may go away without our being told
     disturbed: bool = False  # it was started, restarted or told to read its files again
     # supervisord's word for its state before, such as RUNNING
     process: str = field(default="", compare=False)
@@ -73,7 +82,12 @@ async def reconcile(
         try:
             outcome = await _reconcile_one(daemon, situation, renderer, supervision, state)
         except ConfigurationRejected as rejection:
-            outcome = Outcome(daemon.name, fault=f"configuration rejected: {rejection}")
+            fault = f"configuration rejected: {rejection}; what ran before keeps running"
+            outcome = Outcome(daemon.name, fault=fault)
+        except PortTaken as reason:
+            outcome = Outcome(daemon.name, fault=str(reason), again=True)
+        except CommandFailed as error:
+            outcome = Outcome(daemon.name, fault=printable(str(error)), again=True)
         except OSError as error:
             outcome = Outcome(daemon.name, fault=f"{error.filename}: {error.strerror}")
         except NotSupervised as error:
@@ -93,11 +107,17 @@ async def _reconcile_one(
 ) -> Outcome:
     run = situation.paths.run
     idle = daemon.idle(situation)
-    if idle is not None:
+    waits = daemon.waits(situation) if idle is None else None
+    if idle is not None or waits is not None:
         if state is not None:
             (run / _section(daemon)).unlink(missing_ok=True)
             await supervision.remove(daemon.name)
-        return Outcome(daemon.name, idle=idle)
+        return Outcome(daemon.name, idle=idle, waits=waits)
+
+    if state not in ALIVE:
+        for port in daemon.listens(situation):
+            if holder := await ports.taken(port):
+                raise PortTaken(holder)
 
     wanted = _daemon_files(daemon, situation, renderer)
     changed = {path: text for path, text in wanted.items() if _differs(run / path, text)}

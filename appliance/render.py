@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import jinja2
 
+from appliance.daemons.base import ASKING_MAC, PROBE_MAC
 from appliance.situation import Situation
 
 # Path to text. `etc/…` is a daemon's, under the run folder; `tftp/…` is a machine's, published.
@@ -59,6 +60,8 @@ class Renderer:
             loaders=situation.loaders,
             base_url=situation.base_url,
             serial=serial_port(situation.settings.console),
+            probe_mac=PROBE_MAC,
+            asking_mac=ASKING_MAC,
         )
 
     def _render(self, name: str, **values: Any) -> str:  # noqa: ANN401

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from appliance.network import Network
+
 _SOLICITATION = bytes([133, 0, 0, 0, 0, 0, 0, 0])
 _ADVERTISEMENT = 134
 _ALL_ROUTERS = "ff02::2"
@@ -27,9 +29,10 @@ class RouterWatch:
     `other_router` is None until routers have had the time to answer, then an address or "".
     """
 
-    def __init__(self, interface: str, changed: Callable[[], None]) -> None:
+    def __init__(self, network: Network, changed: Callable[[], None]) -> None:
+        self.network = network
         self.other_router: str | None = None
-        self.interface = interface
+        interface = network.interface
         self._changed = changed
         self._socket = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
         self._socket.setblocking(False)
@@ -69,7 +72,7 @@ class RouterWatch:
             if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)
         ]
         address = sender[0].partition("%")[0]
-        if hop_limits != [_UNROUTED] or address in _own_addresses(self.interface):
+        if hop_limits != [_UNROUTED] or address in _own_addresses(self.network.interface):
             return
         self._forget.cancel()
         loop = asyncio.get_running_loop()

@@ -164,6 +164,13 @@ class Settings(BaseSettings):
         ge=60,
         le=604800,
     )
+    dhcp: Annotated[Literal["auto", "force", "off"], BeforeValidator(_yaml_off)] = _setting(
+        "auto",
+        "Network",
+        "Whether addresses are given by DHCP: `auto` stops where another server answers, `force` "
+        "does not, `off` leaves all to another server, which has to send machines here.",
+        "auto, force or off",
+    )
     radvd: Annotated[Literal["auto", "off"], BeforeValidator(_yaml_off)] = _setting(
         "auto",
         "Network",

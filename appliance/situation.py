@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from appliance.menu import Menu
 from appliance.network import Network
@@ -27,6 +28,8 @@ class Situation:
     menu: Menu
     network: Network | None = None  # None: no network to boot on
     other_router: str | None = None  # address of one that advertises; None while listening for it
+    # Addresses of others that answer DHCP; None while listening for them.
+    other_dhcp_servers: tuple[IPv4Address, ...] | None = None
 
     @property
     def loaders(self) -> Loaders:

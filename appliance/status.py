@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-State = Literal["starting", "ready", "degraded"]
-Phase = Literal["idle", "starting", "serving", "failing"]
+# failed: no machine can boot, as something that every boot needs was given up; it is tried again.
+State = Literal["starting", "ready", "degraded", "failed"]
+# failing: it does not serve; failed: nor does it stay up, so it is started with growing pauses.
+Phase = Literal["idle", "starting", "serving", "failing", "failed"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,8 @@ class DaemonStatus:
 
     name: str
     phase: Phase
-    reason: str = ""  # why it is idle or failing
+    reason: str = ""  # why it is idle, failing or failed
+    vital: bool = True  # without it no machine boots
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,10 @@ def summary(
 ) -> tuple[State, tuple[str, ...]]:
     """Return the state and its reasons: faults and failing daemons degrade, all else must serve."""
     reasons = faults + tuple(
-        f"{each.name}: {each.reason}" for each in daemons if each.phase == "failing"
+        f"{each.name}: {each.reason}" for each in daemons if each.phase in ("failing", "failed")
     )
+    if any(each.vital and each.phase == "failed" for each in daemons):
+        return "failed", reasons
     if reasons:
         return "degraded", reasons
     if not daemons or any(each.phase == "starting" for each in daemons):

@@ -16,14 +16,16 @@ LONGEST_FILE = 500
 LAYERS = (
     ("cli",),
     ("orchestrator",),
-    ("control", "health", "watch", "routers"),
+    ("control", "health", "watch", "neighbours", "silence"),
+    ("routers", "dhcp_servers"),
     ("reconcile", "status", "supervision"),
     ("daemons", "render", "provisions"),
     ("events", "situation"),
     ("menu", "store", "network"),
     ("catalog", "settings_docs"),
+    ("ports",),
     ("settings", "paths", "run"),
-    ("neopxe",),
+    ("neopxe", "ethernet"),
 )
 ORDER = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}
 

@@ -49,7 +49,7 @@ async def render(paths: Paths, yaml_file: Path | None, target: Path) -> int:
     catalog = Catalog(Store(paths.published, paths.kernels, chosen.keep).published())
     rescue = rescue_root(paths.provisions / "rescue")
     plan = menu.plan(chosen, catalog, rescue, f"{url}/help.txt")
-    situation = Situation(chosen, paths, plan, network, other_router="")
+    situation = Situation(chosen, paths, plan, network, other_router="", other_dhcp_servers=())
     tree = everything(situation, ALL, Renderer(paths.templates))
     write_tree(tree, target)
     return len(tree)

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from appliance.events.hub import Event, printable
+from appliance.ports import Port
 from appliance.run import CommandFailed, run
 from appliance.situation import Situation
 
-# The hardware address that probes have: locally administered, no machine's.
+# The hardware addresses that probes have, and who asks for other DHCP servers: locally
+# administered, no machine's.
 PROBE_MAC = "02:00:00:00:00:01"
+ASKING_MAC = "02:00:00:00:00:02"
 
 
 class ConfigurationRejected(Exception):
@@ -37,12 +40,17 @@ class Daemon(Protocol):
     name: str  # its program's name in supervisord, and the first word of its lines in the log
     syslog_tag: str = ""  # for those that log to /dev/log instead of their output
     templates: tuple[str, ...] = ()  # files under config/ (without .j2) that it reads
+    vital: bool = True  # without it no machine boots
     # What takes up a changed configuration: a signal by its name, or a new start.
     on_change: Literal["HUP", "restart"] = "restart"
 
     def idle(self, situation: Situation) -> str | None:
         """Return why the daemon shall not run now; None when it shall."""
         return None if situation.network else "no network to boot on"
+
+    def waits(self, situation: Situation) -> str | None:
+        """Return what has to be known before the daemon can start; None when all is."""
+        return None
 
     def program(self, situation: Situation) -> Program:
         """Return how to start it."""
@@ -51,6 +59,10 @@ class Daemon(Protocol):
     def prepare(self, situation: Situation) -> None:
         """Make what the daemon and its checker want to find."""
         return None
+
+    def listens(self, situation: Situation) -> tuple[Port, ...]:
+        """Return the ports that have to be free before it is started."""
+        return ()
 
     async def check(self, configuration: Path, situation: Situation) -> None:
         """Let the daemon's own checker read what lies under the folder `configuration`.

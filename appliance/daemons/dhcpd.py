@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
+import socket
 from pathlib import Path
+from secrets import randbits
 
-from appliance.daemons.base import Daemon, NotServing, Program, let_checker_read
+from appliance.daemons.base import PROBE_MAC, Daemon, NotServing, Program, let_checker_read
+from appliance.ethernet import Datagram, UdpTap
 from appliance.events.hub import Event, printable
+from appliance.neopxe import packet
+from appliance.neopxe.packet import MessageType, Op, Option, Packet
+from appliance.network import Network
+from appliance.ports import Port
 from appliance.situation import Situation
 
 _CONFIGURATION = "etc/dhcp/dhcpd.conf"
-_SERVER_PORT = 67
+_PORT = 67
+_PATIENCE = 1.0  # seconds
 
 # Its banner comes with every check.
 _BANNER = r"^(Internet Systems|Copyright|All rights|For info|Config file:|Database file:|PID file:)"
 
 _MESSAGE = re.compile(
-    r"(?P<type>DHCP[A-Z]+|BOOTREQUEST|BOOTREPLY)\b.*?\b(?P<mac>[0-9a-f]{2}(:[0-9a-f]{2}){5})\b"
+    r"(DHCP[A-Z]+|BOOTREQUEST|BOOTREPLY)\b.*?\b(?P<client>[0-9a-f]{2}(:[0-9a-f]{2}){5})\b"
 )
+_ANSWER_TO_INFORM = re.compile(r"(DHCPINFORM from|DHCPACK to) (?P<client>[\d.]+)\b")
+# What dhcpd.conf.j2 lets it log; zeros that lead in a byte are missing.
+_STAGE = re.compile(r"stage=(?P<stage>firmware|ipxe) mac=(?P<mac>[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5})")
 
 
 class Dhcpd(Daemon):
@@ -25,6 +38,22 @@ class Dhcpd(Daemon):
 
     name = "dhcpd"
     templates = (_CONFIGURATION,)
+
+    def idle(self, situation: Situation) -> str | None:
+        """Give no addresses by setting, and beside another DHCP server."""
+        if situation.network is None:
+            return super().idle(situation)
+        wanted, others = situation.settings.dhcp, situation.other_dhcp_servers
+        if wanted == "off":
+            return "BOOTDROP_DHCP=off"
+        if wanted == "force":
+            return None
+        return f"{', '.join(map(str, others))} gives addresses here" if others else None
+
+    def waits(self, situation: Situation) -> str | None:
+        """Wait until other DHCP servers have had the time to answer."""
+        unknown = situation.other_dhcp_servers is None and situation.settings.dhcp == "auto"
+        return "listening for other DHCP servers first" if unknown else None
 
     def program(self, situation: Situation) -> Program:
         """Stay in the foreground (-f) and log to stderr (-d).
@@ -42,6 +71,15 @@ class Dhcpd(Daemon):
         situation.paths.leases.parent.mkdir(parents=True, exist_ok=True)
         situation.paths.leases.touch()
 
+    def listens(self, situation: Situation) -> tuple[Port, ...]:
+        """Return DHCP's port: beside another's socket dhcpd would start, and share its clients."""
+        assert situation.network is not None
+        if situation.settings.dhcp == "force":
+            return ()
+        otherwise = ", or set BOOTDROP_DHCP=force where it serves another interface"
+        network = situation.network
+        return (Port("udp", network.server, _PORT, network.interface, otherwise),)
+
     async def check(self, configuration: Path, situation: Situation) -> None:
         """Run `dhcpd -t` (with -q it would fail without a word)."""
         await let_checker_read(
@@ -49,15 +87,46 @@ class Dhcpd(Daemon):
         )
 
     async def probe(self, situation: Situation) -> None:
-        """See that port 67 is bound: dhcpd opens it after it has read its leases."""
-        # /proc/net/udp: `sl local_address …`, the address as HEX:PORT.
-        bound = Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]
-        if not any(line.split()[1].endswith(f":{_SERVER_PORT:04X}") for line in bound):
-            raise NotServing(f"nobody listens on UDP port {_SERVER_PORT}")
+        """Ask for an address, as a machine behind a relay does."""
+        assert situation.network is not None
+        try:
+            await asyncio.to_thread(_discover, situation.network)
+        except (OSError, packet.MalformedPacket) as error:
+            raise NotServing(f"no offer from UDP port {_PORT}: {error}") from None
 
     def event(self, line: str) -> Event:
         """Find the machine in lines such as `DHCPACK on ADDRESS to MAC via INTERFACE`."""
-        match = _MESSAGE.match(line)
+        if stage := _STAGE.fullmatch(line):
+            mac = ":".join(byte.zfill(2) for byte in stage["mac"].split(":"))
+            return Event(self.name, f"stage={stage['stage']} mac={mac}", "dhcp", mac)
+        match = _ANSWER_TO_INFORM.match(line) or _MESSAGE.match(line)
         if match is None:
             return super().event(line)
-        return Event(self.name, printable(line), "dhcp", match["mac"])
+        return Event(self.name, printable(line), "dhcp", match["client"])
+
+
+def _discover(network: Network) -> None:
+    """Send a DHCPDISCOVER and wait for its offer. Raises OSError, MalformedPacket.
+
+    dhcpd hears frames on its interface, not datagrams that stay in the host. So the request leaves
+    as a frame to the interface's own hardware address, which no other host takes. It names us as
+    its relay (RFC 2131 section 4.1), so that the answer is a datagram to our own port 67.
+    """
+    request = Packet(
+        op=Op.REQUEST,
+        xid=randbits(32),
+        chaddr=bytes.fromhex(PROBE_MAC.replace(":", "")),
+        giaddr=network.server,
+        options={Option.MESSAGE_TYPE: bytes([MessageType.DISCOVER])},
+    )
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as relay,
+        contextlib.closing(UdpTap(network.interface)) as tap,
+    ):
+        relay.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # beside dhcpd's
+        relay.settimeout(_PATIENCE)
+        relay.bind((str(network.server), _PORT))
+        own = Datagram(network.server, _PORT, network.server, _PORT, packet.build(request))
+        tap.send(own, tap.mac)
+        while packet.parse(relay.recv(65535)).xid != request.xid:
+            pass  # the answer to a probe that had given up

@@ -20,6 +20,7 @@ from appliance.neopxe import conf, packet
 from appliance.neopxe.boot_menu import VENDOR_CLASS
 from appliance.neopxe.packet import MessageType, Op, Option, Packet
 from appliance.neopxe.server import PORT
+from appliance.ports import Port
 from appliance.situation import Situation
 
 _CONFIGURATION = "etc/neopxe.conf"
@@ -49,6 +50,11 @@ class Neopxe(Daemon):
         """Run as a user without any privilege: its port is not a privileged one."""
         configuration = situation.paths.run / _CONFIGURATION
         return Program(f"{sys.executable} -m appliance.neopxe --config {configuration}", "neopxe")
+
+    def listens(self, situation: Situation) -> tuple[Port, ...]:
+        """Return the boot server's port on the boot network."""
+        assert situation.network is not None
+        return (Port("udp", situation.network.server, PORT),)
 
     async def check(self, configuration: Path, situation: Situation) -> None:
         """Read it with neopxe's own reader."""

@@ -6,15 +6,18 @@ import asyncio
 import re
 import shlex
 import shutil
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from appliance.daemons.base import Daemon, NotServing, Program, let_checker_read
 from appliance.events.hub import Event, printable
+from appliance.ports import Port
 from appliance.situation import Situation
 
 _CONFIGURATION = "etc/nginx/nginx.conf"
 _USER = "www-data"
 _PATIENCE = 2  # seconds
+_LOOPBACK = IPv4Address("127.0.0.1")
 
 # The log_format of config/etc/nginx/nginx.conf.j2.
 _ACCESS = re.compile(r"(?P<client>[\d.]+) [A-Z]+ \d{3} \d+ [\d.]+ .*")
@@ -47,14 +50,19 @@ class Nginx(Daemon):
         folder.mkdir(mode=0o700, exist_ok=True)
         shutil.chown(folder, _USER, _USER)
 
+    def listens(self, situation: Situation) -> tuple[Port, ...]:
+        """Return the HTTP port, on the address that nginx.conf names."""
+        address = situation.network.server if situation.network else _LOOPBACK
+        return (Port("tcp", address, situation.settings.http_port),)
+
     async def check(self, configuration: Path, situation: Situation) -> None:
         """Run `nginx -t`, as the same user: it makes files that are then used."""
         await let_checker_read([*_nginx(configuration), "-t"], r"test failed$")
 
     async def probe(self, situation: Situation) -> None:
         """Ask for the front page, which is a file in published/."""
-        address = str(situation.network.server) if situation.network else "127.0.0.1"
-        port = situation.settings.http_port
+        (listens,) = self.listens(situation)
+        address, port = str(listens.address), listens.number
         try:
             async with asyncio.timeout(_PATIENCE):
                 reader, writer = await asyncio.open_connection(address, port)

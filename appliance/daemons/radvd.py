@@ -15,6 +15,7 @@ class Radvd(Daemon):
 
     name = "radvd"
     templates = (_CONFIGURATION,)
+    vital = False
 
     def idle(self, situation: Situation) -> str | None:
         """Stay silent by setting, beside another router, and where IPv6 is off."""
@@ -22,13 +23,15 @@ class Radvd(Daemon):
             return super().idle(situation)
         if situation.settings.radvd == "off":
             return "BOOTDROP_RADVD=off"
-        if situation.other_router is None:
-            return "listening for other routers first"
         if situation.other_router:
             return f"another router advertises: {situation.other_router}"
         if not situation.network.link_local:
             return f"{situation.network.interface} has no IPv6 link-local address"
         return None
+
+    def waits(self, situation: Situation) -> str | None:
+        """Wait until other routers have had the time to answer."""
+        return "listening for other routers first" if situation.other_router is None else None
 
     def program(self, situation: Situation) -> Program:
         """Stay in the foreground (-n) and log to stderr."""

@@ -12,9 +12,10 @@ import tftpy
 
 from appliance.daemons.base import Daemon, NotServing, Program
 from appliance.events.hub import Event, printable
+from appliance.ports import Port
 from appliance.situation import Situation
 
-_PORT = 69
+PORT = 69
 _PROBED_FILE = "help.txt"
 # Seconds. in.tftpd loses the first request after its start, so tftpy asks twice then.
 _PATIENCE = 1
@@ -36,9 +37,14 @@ class Tftpd(Daemon):
         settings = situation.settings
         refuse = " -r blksize" if settings.tftp_refuse_blksize else ""
         return Program(
-            f"in.tftpd -L -v -v -u tftp --address {situation.network.server}:{_PORT}"
+            f"in.tftpd -L -v -v -u tftp --address {situation.network.server}:{PORT}"
             f" -B {settings.tftp_block_size}{refuse} -s {situation.paths.published}"
         )
+
+    def listens(self, situation: Situation) -> tuple[Port, ...]:
+        """Return TFTP's port on the boot network."""
+        assert situation.network is not None
+        return (Port("udp", situation.network.server, PORT),)
 
     async def probe(self, situation: Situation) -> None:
         """Load a small file."""
@@ -46,7 +52,7 @@ class Tftpd(Daemon):
         try:
             await asyncio.to_thread(_load, situation.network.server)
         except (OSError, tftpy.TftpException) as error:
-            raise NotServing(f"no file by TFTP from port {_PORT}: {error}") from None
+            raise NotServing(f"no file by TFTP from port {PORT}: {error}") from None
 
     def event(self, line: str) -> Event:
         """Find the machine in `RRQ from ADDRESS filename NAME` and `sending NAK (…) to ADDRESS`."""
@@ -59,6 +65,6 @@ class Tftpd(Daemon):
 def _load(server: IPv4Address) -> None:
     # A request that may be lost, so that the one that counts need not be repeated.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as throw_away:
-        throw_away.sendto(b"\0\1.\0octet\0", (str(server), _PORT))
-    client = tftpy.TftpClient(str(server), _PORT)
+        throw_away.sendto(b"\0\1.\0octet\0", (str(server), PORT))
+    client = tftpy.TftpClient(str(server), PORT)
     client.download(_PROBED_FILE, io.BytesIO(), timeout=_PATIENCE)

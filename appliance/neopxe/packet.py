@@ -53,6 +53,7 @@ class MessageType(IntEnum):
     OFFER = 2
     REQUEST = 3
     ACK = 5
+    NAK = 6
     INFORM = 8
 
 

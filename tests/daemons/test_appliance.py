@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemons.squatters import beside, lab_container, lab_exec
 from tests.lab.feed import Event, Status
 from tests.lab.lab import Lab
 from tests.lab.project import Project
@@ -84,16 +85,6 @@ def version_of(kernel: Path) -> str:
     return kernel.name.removeprefix("bzImage-")
 
 
-def lab_container(lab: Lab) -> str:
-    return next(
-        str(container.id)
-        for container in lab.docker.containers.list(
-            filters={"label": f"com.docker.compose.project={lab.project.name}"}
-        )
-        if container.labels["com.docker.compose.service"] == "lab"
-    )
-
-
 @pytest.mark.parametrize("daemon", ["nginx", "in.tftpd", "neopxe", "radvd", "dhcpd"])
 def test_a_daemon_that_is_killed_is_back_and_serves(shared_lab: Lab, daemon: str) -> None:
     shared_lab.wait_ready()
@@ -162,20 +153,11 @@ def test_another_routers_advertisements_silence_ours(shared_lab: Lab) -> None:
     # The far end of the bridge's cable: a router, as br0 hears it.
     script = f"echo '{configuration}' >/tmp/radvd.conf; exec radvd -n -m stderr -C /tmp/radvd.conf"
     script += " -p /tmp/radvd.pid"
-    router = shared_lab.docker.containers.run(
-        shared_lab.project.image("appliance"),
-        ["sh", "-c", script],
-        network_mode=f"container:{lab_container(shared_lab)}",
-        cap_add=["NET_RAW"],
-        detach=True,
-    )
-    try:
+    with beside(shared_lab, script):
         silenced = shared_lab.feed.wait_event(
             lambda event: event.daemon == "radvd" and "another router advertises" in event.text, 20
         )
         assert "fe80::" in silenced.text
-    finally:
-        router.remove(force=True)
     # Silence is no fault.
     assert shared_lab.wait_ready().reasons == ()
 
@@ -206,10 +188,16 @@ def test_a_network_that_comes_later_is_waited_for(lab: Lab) -> None:
     lab.wait_status(lambda status: "late0 has no IPv4 address" in "".join(status.reasons), 10)
     lab_exec(lab, "ip address add 10.9.8.1/24 dev late0")
     assert lab.wait_ready(20).address == "10.9.8.1"
-
-
-def lab_exec(lab: Lab, script: str) -> None:
-    subprocess.run(["docker", "exec", lab_container(lab), "sh", "-c", script], check=True)
+    lab_exec(lab, "ip link del late0")
+    lab.wait_status(lambda status: "no such interface" in "".join(status.reasons), 10)
+    # Made anew at once, it has its name and its address, but a socket on the old one is deaf.
+    make = "ip link add late0 type veth peer name late1 && ip link set late1 up && "
+    make += "ip link set late0 up && ip address add 10.9.8.1/24 dev late0"
+    lab_exec(lab, make)
+    lab.wait_ready(20, since=time.time())
+    made_anew = time.time()
+    lab_exec(lab, f"ip link del late0 && {make}")
+    lab.feed.wait_event(lambda event: is_line(event, "dhcpd", "serving", made_anew), 20)
 
 
 @pytest.mark.parametrize(

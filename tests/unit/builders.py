@@ -65,12 +65,13 @@ CPIO_INITRD = Initrd(RamdiskFormat.CPIO)
 
 
 def an_interface(name: str = "eth1", *addresses: str, link_local: bool = True) -> Interface:
-    return Interface(name, tuple(map(IPv4Interface, addresses)), True, link_local)
+    return Interface(name, 2, tuple(map(IPv4Interface, addresses)), True, link_local)
 
 
 def a_network(interface: str = "eth1") -> Network:
     return Network(
         interface=interface,
+        index=2,
         server=IPv4Address("192.168.10.1"),
         subnet=IPv4Network("192.168.10.0/24"),
         ranges=(AddressRange.parse("192.168.10.10-192.168.10.254"),),
@@ -86,4 +87,11 @@ def a_menu(settings: Settings, *kernels: PublishedKernel) -> Menu:
 def a_situation(settings: Settings | None = None, *kernels: PublishedKernel) -> Situation:
     settings = settings or Settings(interface="eth1")
     paths = replace(Paths(), templates=CHECKOUT / "config")
-    return Situation(settings, paths, a_menu(settings, *kernels), a_network(), other_router="")
+    return Situation(
+        settings,
+        paths,
+        a_menu(settings, *kernels),
+        a_network(),
+        other_router="",
+        other_dhcp_servers=(),
+    )

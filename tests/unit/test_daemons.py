@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 
@@ -32,7 +33,6 @@ def test_without_a_network_only_http_runs() -> None:
     ("situation", "reason"),
     [
         (a_situation(Settings(interface="eth1", radvd="off")), "BOOTDROP_RADVD=off"),
-        (replace(a_situation(), other_router=None), "listening for other routers first"),
         (replace(a_situation(), other_router="fe80::1"), "another router advertises: fe80::1"),
         (
             replace(a_situation(), network=replace(a_network(), link_local=False)),
@@ -95,3 +95,27 @@ def test_a_line_cannot_reach_the_terminal_with_control_characters(daemon: Daemon
 def test_tftpd_refuses_blksize_as_the_article_does() -> None:
     settings = Settings(interface="eth1", tftp_refuse_blksize=True)
     assert " -r blksize " in BY_NAME["tftpd"].program(a_situation(settings)).command
+
+
+def test_dhcpd_gives_no_addresses_beside_another_server_unless_it_is_forced_to() -> None:
+    beside = replace(a_situation(), other_dhcp_servers=(IPv4Address("192.168.10.254"),))
+    assert idle(beside) == {"dhcpd": "192.168.10.254 gives addresses here"}
+    forced = replace(beside, settings=Settings(interface="eth1", dhcp="force"))
+    assert idle(forced) == {}
+    off = replace(a_situation(), settings=Settings(interface="eth1", dhcp="off"))
+    assert idle(off) == {"dhcpd": "BOOTDROP_DHCP=off"}
+
+
+def test_what_others_do_is_listened_for_before_dhcpd_and_radvd_start() -> None:
+    unknown = replace(a_situation(), other_router=None, other_dhcp_servers=None)
+    waiting = {daemon.name: daemon.waits(unknown) for daemon in ALL if daemon.waits(unknown)}
+    assert waiting == {
+        "radvd": "listening for other routers first",
+        "dhcpd": "listening for other DHCP servers first",
+    }
+    assert not any(daemon.waits(a_situation()) for daemon in ALL)
+
+
+def test_a_stage_that_dhcpd_logs_names_the_machine_with_all_its_zeros() -> None:
+    event = BY_NAME["dhcpd"].event("stage=firmware mac=2:0:a:12:34:56")
+    assert (event.kind, event.client) == ("dhcp", "02:00:0a:12:34:56")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from appliance import health
+from appliance.daemons.base import Daemon, NotServing, Program
+from appliance.events.hub import Hub
+from appliance.health import Health
+from appliance.reconcile import Outcome
+from appliance.situation import Situation
+from appliance.status import DaemonStatus, summary
+from appliance.supervision import Supervision
+from tests.unit.builders import a_situation
+
+
+def a_status(name: str, phase: str, *, vital: bool = True) -> DaemonStatus:
+    reason = "" if phase in ("starting", "serving") else "a reason"
+    return DaemonStatus(name, phase, reason, vital)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("phases", "faults", "state"),
+    [
+        (["serving", "serving"], (), "ready"),
+        (["serving", "idle"], (), "ready"),
+        (["serving", "starting"], (), "starting"),
+        (["serving", "failing"], (), "degraded"),
+        (["serving", "serving"], ("the volume is full",), "degraded"),
+        (["serving", "failed"], (), "failed"),
+        ([], (), "starting"),
+    ],
+)
+def test_the_state_is_that_of_the_worst(
+    phases: list[str], faults: tuple[str, ...], state: str
+) -> None:
+    assert summary(tuple(a_status("x", phase) for phase in phases), faults)[0] == state
+
+
+def test_machines_boot_without_a_daemon_that_is_not_vital() -> None:
+    assert summary((a_status("radvd", "failed", vital=False),), ()) == (
+        "degraded",
+        ("radvd: a reason",),
+    )
+
+
+class Deaf(Daemon):
+    """Runs and answers nobody, until it is started anew."""
+
+    name = "deaf"
+    answers = False
+
+    def program(self, situation: Situation) -> Program:
+        return Program("sleep 1000")
+
+    async def probe(self, situation: Situation) -> None:
+        if not self.answers:
+            raise NotServing("no answer")
+
+
+class Restarts(Supervision):
+    """Takes a restart for the end of deafness."""
+
+    def __init__(self, daemon: Deaf) -> None:
+        self.daemon = daemon
+        self.count = 0
+
+    async def restart(self, name: str) -> None:
+        assert name == self.daemon.name
+        self.count += 1
+        self.daemon.answers = True
+
+
+def test_a_daemon_that_runs_and_does_not_answer_is_started_anew_and_proves_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "_PROBE_FAILING", 0.001)
+
+    async def test() -> tuple[int, DaemonStatus]:
+        daemon = Deaf()
+        supervision = Restarts(daemon)
+        changed = asyncio.Event()
+        watch = Health(supervision, Hub(), changed.set)
+        watch.reconciled(daemon, Outcome("deaf", disturbed=True), a_situation())
+        watch.process_state(daemon, "RUNNING")
+        while watch.statuses()[0].phase != "serving":
+            changed.clear()
+            await changed.wait()
+        return supervision.count, watch.statuses()[0]
+
+    assert asyncio.run(test()) == (1, DaemonStatus("deaf", "serving"))
