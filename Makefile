@@ -7,8 +7,8 @@ TIMEOUT = 60
 export TEST_KERNEL_DIR ?= $(CURDIR)/.lab/testkernel
 
 .DEFAULT_GOAL = help
-.PHONY: help prepare build images demo test test-unit lint lab-up lab-boot lab-shell lab-down \
-	test-kernel settings-docs lock clean
+.PHONY: help prepare build images demo test test-unit test-long lint lab-up lab-boot lab-shell \
+	lab-down test-kernel settings-docs lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -19,11 +19,15 @@ prepare:
 demo: prepare ## boot a kernel in a virtual machine, from power-on to a shell: FIRMWARE=bios|uefi
 	@$(LAB) demo --firmware $(FIRMWARE)
 
-test: build $(if $(wildcard $(TEST_KERNEL_DIR)/bzImage-*),,test-kernel) ## all tests: unit and lab
+TEST_KERNELS = $(if $(wildcard $(TEST_KERNEL_DIR)/bzImage-*),,test-kernel)
+test: build $(TEST_KERNELS) ## all tests but those that take minutes each: unit and lab
 	@$(PYTHON) -m pytest
 
 test-unit: prepare ## the tests that need no container
 	@$(PYTHON) -m pytest -m 'not lab'
+
+test-long: build $(TEST_KERNELS) ## storms and long fuzzing, minutes each
+	@$(PYTHON) -m pytest -m long
 
 lint: prepare ## ruff and mypy
 	@$(PYTHON) -m ruff check .

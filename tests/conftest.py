@@ -20,6 +20,18 @@ def pytest_configure() -> None:
     end_on_sigterm()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes, unless -m names `long`.
+
+    An `-m 'not long'` in addopts would be lost wherever a command line has an -m of its own.
+    """
+    if "long" in config.getoption("markexpr"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("long")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(scope="session")
 def test_kernel_dir() -> Path:
     """The folder with bzImage-V-labtest, bzImage-V-noroot, config-V-labtest, modules-…."""
