@@ -45,6 +45,7 @@ class Neopxe(Daemon):
 
     name = "neopxe"
     templates = (_CONFIGURATION,)
+    on_change = "HUP"
 
     def program(self, situation: Situation) -> Program:
         """Run as a user without any privilege: its port is not a privileged one."""

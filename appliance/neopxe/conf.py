@@ -1,4 +1,4 @@
-"""The grammar of neopxe.conf: the article's, and `arch_file`, our extension.
+"""The grammar of neopxe.conf: the article's, and our extensions (docs/neopxe.md).
 
     # a comment
     ip_addr=192.168.10.1
@@ -6,19 +6,28 @@
     prompt_timeout=10
     service=1,192.168.10.1,pxelinux.0,Linux
     arch_file=1,efi-x64,snponly.efi
+    discovery=multicast
+    multicast_addr=224.0.1.2
+    listen_67=br0
 
 `service=TYPE,IP,FILE,NAME` is an item of the firmware's menu, in this order; type 0 boots the
 local disk and has no FILE. `arch_file=TYPE,ARCHITECTURE,FILE` gives machines of an architecture
 another file for an item; without one, they get the service's FILE only when they are BIOS machines
-or the item has no arch_file at all.
+or the item has no arch_file at all. `ipxe` is an architecture too: iPXE, whatever runs below it,
+which comes before its machine's own. A menu shows what its machine has a file for.
+
+`discovery` is how firmware looks for the server of an item: `unicast` to the address in the menu,
+unless told otherwise, `multicast` to `multicast_addr`, or `broadcast`, which is heard on the
+interface that `listen_67` names.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from ipaddress import IPv4Address
 
 LOCAL_BOOT = 0  # type of the item that leaves the machine to its own disk (PXE 2.1 table 2-2)
@@ -32,13 +41,29 @@ ARCHITECTURES: dict[str, frozenset[int]] = {
     "efi-arm64": frozenset({11}),
 }
 
-_HIGHEST_TYPE = 0xFFFF
-_LONGEST_FILE = 127  # the `file` field has 128 bytes and ends with a NUL
-_LONGEST_TEXT = 69  # EDK2 shows no more
-_LONGEST_TIMEOUT = 255
-_LONGEST_VENDOR_OPTION = 255
+# Not by option 93: what sends user class iPXE takes scripts, on every machine.
+IPXE = "ipxe"
+_ARCHITECTURE_NAMES = (*ARCHITECTURES, IPXE)
 
+MULTICAST_ADDR = IPv4Address("224.0.1.2")  # where nothing else is said (PXE 2.1 section 2.2.3)
+
+_HIGHEST_TYPE = 0xFFFF
+LONGEST_FILE = 127  # the `file` field has 128 bytes and ends with a NUL
+LONGEST_TEXT = 69  # EDK2 shows no more
+_LONGEST_TIMEOUT = 255
+LONGEST_MENU = 255  # bytes: it is one option
+MOST_ITEMS = 24  # EDK2 has room for no more
+
+_INTERFACE = re.compile(r"[^\s/]{1,15}")  # IFNAMSIZ with its NUL (linux/if.h)
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
+
+
+class Discovery(StrEnum):
+    """How firmware finds the boot server of an item (PXE 2.1 section 2.2.3)."""
+
+    UNICAST = "unicast"
+    BROADCAST = "broadcast"
+    MULTICAST = "multicast"
 
 
 @dataclass(frozen=True)
@@ -67,16 +92,31 @@ class Service:
 
     type: int  # 0 to 65535; 0 is LOCAL_BOOT
     server: IPv4Address  # who answers for it
-    file: str  # first file, relative to the TFTP root; "" for LOCAL_BOOT
+    file: str  # layer 0, relative to the TFTP root; "" for LOCAL_BOOT
     name: str  # what the menu shows
     arch_files: tuple[tuple[str, str], ...] = ()  # (architecture's name, file)
 
-    def file_for(self, architecture: int) -> str | None:
-        """Return the file for a machine by its number in option 93; None when there is none."""
-        for name, file in self.arch_files:
-            if architecture in ARCHITECTURES[name]:
-                return file
-        if architecture in ARCHITECTURES["bios"] or not self.arch_files:
+    def file_for(self, architectures: Sequence[str], layer: int = 0) -> str | None:
+        """Return the file for a machine; None when there is none.
+
+        `architectures`: what the machine is called, the nearest first. A bootstrap that asks for a
+        further layer N gets NAME.N, if it is itself called NAME.0: the convention that pxelinux.0
+        has its name from. Other files have no further layers.
+        """
+        file = self._first_file(architectures)
+        if file is None or not layer:
+            return file
+        name, dot, first = file.rpartition(".")
+        further = f"{name}.{layer}"
+        fits = len(further) <= LONGEST_FILE
+        return further if name and dot and first == "0" and fits else None
+
+    def _first_file(self, architectures: Sequence[str]) -> str | None:
+        own = dict(self.arch_files)
+        for name in architectures:
+            if name in own:
+                return own[name]
+        if "bios" in architectures or not self.arch_files:
             return self.file or None
         return None
 
@@ -89,10 +129,25 @@ class Configuration:
     services: tuple[Service, ...]  # at least one, in the menu's order
     prompt: str = "Press [F8] for menu..."
     prompt_timeout: int = 0  # seconds; 0: the first item at once, 255: wait for a key
+    discovery: Discovery = Discovery.UNICAST
+    multicast_addr: IPv4Address = MULTICAST_ADDR  # only for Discovery.MULTICAST
+    listen_67: str = ""  # interface on which to hear discovery on UDP 67 too; "": nowhere
 
     def service(self, type_: int) -> Service | None:
         """Return the item of a type."""
         return next((service for service in self.services if service.type == type_), None)
+
+
+def menu_size(prompt: str, names: Iterable[str], discovery: Discovery = Discovery.UNICAST) -> int:
+    """Return how many bytes of option 43 a menu takes; there is room for 255 (PXE 2.1 table 2-1).
+
+    Firmware is given the menu whole: 6, 7 for multicast, 8, 9, 10 and the end.
+    """
+    lengths = [len(name) for name in names]
+    multicast = 2 + 4 if discovery is Discovery.MULTICAST else 0
+    servers = 2 + (2 + 1 + 4) * len(lengths)
+    items = 2 + (2 + 1) * len(lengths) + sum(lengths)
+    return (2 + 1) + multicast + servers + items + (2 + 1 + len(prompt)) + 1
 
 
 def parse(text: str) -> Configuration:
@@ -112,7 +167,9 @@ class _Wrong(Exception):
 class _Reader:
     problems: list[Problem] = field(default_factory=list)
     values: dict[str, object] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)  # where each of `values` stands
     services: dict[int, Service] = field(default_factory=dict)
+    service_lines: list[int] = field(default_factory=list)
     arch_files: list[tuple[int, int, str, str]] = field(default_factory=list)
 
     def read(self, number: int, line: str) -> None:
@@ -126,6 +183,9 @@ class _Reader:
             "prompt_timeout": self._prompt_timeout,
             "service": self._service,
             "arch_file": self._arch_file,
+            "discovery": self._discovery,
+            "multicast_addr": self._multicast_addr,
+            "listen_67": self._listen_67,
         }
         try:
             if not separator:
@@ -139,6 +199,7 @@ class _Reader:
                 raise _Wrong(0, f"{key} stands here for the second time")
             if not _PRINTABLE.fullmatch(value):
                 raise _Wrong(start, "only printable ASCII can be shown by firmware")
+            self.lines[key] = number
             try:
                 readers[key](number, value)
             except _Wrong as wrong:
@@ -151,19 +212,45 @@ class _Reader:
             service = self.services.get(type_)
             if service is None or type_ == LOCAL_BOOT:
                 message = f"no service of type {type_} that loads a file"
-                self.problems.append(Problem(line, 1, message))
+                self._wrong(line, message)
                 continue
             arch_files = (*service.arch_files, (architecture, file))
-            self.services[type_] = Service(
-                service.type, service.server, service.file, service.name, arch_files
-            )
-        if "ip_addr" not in self.values and not self.problems:
-            self.problems.append(Problem(1, 1, "ip_addr=ADDRESS is missing"))
-        if not self.services and not self.problems:
-            self.problems.append(Problem(1, 1, "service=TYPE,IP,FILE,NAME is missing"))
+            self.services[type_] = replace(service, arch_files=arch_files)
+        if not self.problems:
+            self._look_at_the_whole()
         if self.problems:
             raise BadConfiguration(tuple(sorted(self.problems, key=lambda each: each.line)))
         return Configuration(services=tuple(self.services.values()), **self.values)  # type: ignore[arg-type]
+
+    def _look_at_the_whole(self) -> None:
+        """Find what no line tells by itself."""
+        if "ip_addr" not in self.values:
+            self._wrong(1, "ip_addr=ADDRESS is missing")
+        if not self.services:
+            self._wrong(1, "service=TYPE,IP,FILE,NAME is missing")
+        discovery = self.values.get("discovery", Discovery.UNICAST)
+        if discovery is Discovery.BROADCAST and "listen_67" not in self.values:
+            message = "add listen_67=INTERFACE; nobody else hears a broadcast discovery"
+            self._wrong(self.lines["discovery"], message)
+        if "multicast_addr" in self.values and discovery is not Discovery.MULTICAST:
+            self._wrong(self.lines["multicast_addr"], "only with discovery=multicast")
+        self._find_items_without_room(discovery is Discovery.MULTICAST)
+
+    def _find_items_without_room(self, multicast: bool) -> None:
+        prompt = str(self.values.get("prompt", Configuration.prompt))
+        discovery = Discovery.MULTICAST if multicast else Discovery.UNICAST
+        names = [service.name for service in self.services.values()]
+        for count, line in enumerate(self.service_lines, 1):
+            size = menu_size(prompt, names[:count], discovery)
+            if size > LONGEST_MENU:
+                self._wrong(line, f"the menu has no room for this: {size} bytes, 255 at most")
+                return
+            if count > MOST_ITEMS:
+                self._wrong(line, f"{count} items, {MOST_ITEMS} at most")
+                return
+
+    def _wrong(self, line: int, message: str) -> None:
+        self.problems.append(Problem(line, 1, message))
 
     def _ip_addr(self, _: int, value: str) -> None:
         self.values["ip_addr"] = _address(0, value)
@@ -174,7 +261,7 @@ class _Reader:
     def _prompt_timeout(self, _: int, value: str) -> None:
         self.values["prompt_timeout"] = _number(0, value, _LONGEST_TIMEOUT, "seconds")
 
-    def _service(self, _: int, value: str) -> None:
+    def _service(self, line: int, value: str) -> None:
         (at_type, type_), (at_ip, ip), (at_file, file), (at_name, name) = _fields(
             value, ("TYPE", "IP", "FILE", "NAME")
         )
@@ -188,29 +275,36 @@ class _Reader:
         self.services[number] = Service(
             number, _address(at_ip, ip), _file(at_file, file), _text(at_name, name.strip())
         )
-        size = self._vendor_option()
-        if size > _LONGEST_VENDOR_OPTION:
-            del self.services[number]
-            raise _Wrong(0, f"the menu has no room for this: {size} bytes, 255 at most")
+        self.service_lines.append(line)
 
     def _arch_file(self, line: int, value: str) -> None:
         (at_type, type_), (at_arch, arch), (at_file, file) = _fields(
             value, ("TYPE", "ARCHITECTURE", "FILE")
         )
         arch = arch.strip()
-        if arch not in ARCHITECTURES:
-            raise _Wrong(at_arch, f"unknown architecture {arch!r}; {', '.join(ARCHITECTURES)}")
+        if arch not in _ARCHITECTURE_NAMES:
+            known = ", ".join(_ARCHITECTURE_NAMES)
+            raise _Wrong(at_arch, f"unknown architecture {arch!r}; {known}")
         if not file.strip():
             raise _Wrong(at_file, "FILE is empty")
         number = _number(at_type, type_, _HIGHEST_TYPE, "")
         self.arch_files.append((line, number, arch, _file(at_file, file)))
 
-    def _vendor_option(self) -> int:
-        """Return the length of option 43 with all items: 6, 8, 9, 10 and the end (PXE 2.1)."""
-        prompt = str(self.values.get("prompt", Configuration.prompt))
-        servers = sum(2 + 1 + 4 for _ in self.services)
-        menu = sum(2 + 1 + len(service.name) for service in self.services.values())
-        return (2 + 1) + (2 + servers) + (2 + menu) + (2 + 1 + len(prompt)) + 1
+    def _discovery(self, _: int, value: str) -> None:
+        if value.strip() not in set(Discovery):
+            raise _Wrong(0, f"{value.strip()!r} is none of {', '.join(Discovery)}")
+        self.values["discovery"] = Discovery(value.strip())
+
+    def _multicast_addr(self, _: int, value: str) -> None:
+        address = _address(0, value)
+        if not address.is_multicast:
+            raise _Wrong(0, f"{address} is not a multicast address")
+        self.values["multicast_addr"] = address
+
+    def _listen_67(self, _: int, value: str) -> None:
+        if not _INTERFACE.fullmatch(value.strip()):
+            raise _Wrong(0, f"{value.strip()!r} cannot be an interface's name")
+        self.values["listen_67"] = value.strip()
 
 
 def _fields(value: str, names: tuple[str, ...]) -> list[tuple[int, str]]:
@@ -238,12 +332,12 @@ def _number(offset: int, text: str, highest: int, unit: str) -> int:
 
 
 def _text(offset: int, text: str) -> str:
-    if len(text) > _LONGEST_TEXT:
-        raise _Wrong(offset, f"{len(text)} characters, {_LONGEST_TEXT} at most")
+    if len(text) > LONGEST_TEXT:
+        raise _Wrong(offset, f"{len(text)} characters, {LONGEST_TEXT} at most")
     return text
 
 
 def _file(offset: int, text: str) -> str:
-    if len(text.strip()) > _LONGEST_FILE:
-        raise _Wrong(offset, f"{len(text.strip())} characters, {_LONGEST_FILE} at most")
+    if len(text.strip()) > LONGEST_FILE:
+        raise _Wrong(offset, f"{len(text.strip())} characters, {LONGEST_FILE} at most")
     return text.strip()

@@ -105,6 +105,11 @@ class Packet:
         return int.from_bytes(value[:2], "big") if len(value) >= 2 else 0
 
     @property
+    def is_ipxe(self) -> bool:
+        """Whether option 77 is iPXE's, which has no length bytes in it, unlike RFC 3004's."""
+        return self.options.get(Option.USER_CLASS) == b"iPXE"
+
+    @property
     def is_pxe(self) -> bool:
         """Whether option 60 begins with PXEClient (RFC 4578 section 2.4)."""
         return self.options.get(Option.VENDOR_CLASS, b"").startswith(b"PXEClient")

@@ -200,6 +200,11 @@ class Lab:
 
     # --- machines
 
+    @property
+    def lab_container(self) -> Container:
+        """The container that holds the network and runs the machines."""
+        return self._container("lab")
+
     def machine(
         self, hardware: Hardware | Firmware = "bios", echo: Callable[[str], None] | None = None
     ) -> Machine:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import strategies as st
 from scapy.layers.dhcp import BOOTP, DHCP
 
 from appliance.neopxe import packet
-from appliance.neopxe.boot_menu import Dropped, Reply, answer
-from appliance.neopxe.packet import Option, Packet
+from appliance.neopxe.boot_menu import Dropped, Reply, answer, destination, is_discovery
+from appliance.neopxe.packet import Option, Packet, PxeOption
 from tests.unit.neopxe.requests import (
     ARTICLE,
     CLIENT,
@@ -21,6 +22,7 @@ from tests.unit.neopxe.requests import (
 )
 
 ITEM_1 = bytes.fromhex("00010000")
+ITEM_40000 = bytes.fromhex("9c400000")
 
 
 def replied(request: Packet, *more: str) -> Packet:
@@ -89,6 +91,60 @@ def test_the_file_is_the_one_for_the_firmware(arch: int, file: bytes) -> None:
     assert replied(a_request(item=ITEM_1, arch=arch), "arch_file=1,efi-x64,x64").file == file
 
 
+@pytest.mark.parametrize(
+    ("discovery", "vendor"),
+    [
+        (("discovery=unicast",), "06 01 03"),
+        (("discovery=broadcast", "listen_67=br0"), "06 01 06"),
+        (("discovery=multicast",), "06 01 05  07 04 e0000102"),
+        (("discovery=multicast", "multicast_addr=239.0.0.1"), "06 01 05  07 04 ef000001"),
+    ],
+)
+def test_the_menu_says_how_to_look_for_servers(discovery: tuple[str, ...], vendor: str) -> None:
+    start = bytes.fromhex(vendor) + bytes.fromhex("08 07  0001 01 c0a80a01")
+    assert replied(a_request(), *discovery).options[Option.VENDOR].startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("item", "file"), [("0001 0000", b"pxelinux.0"), ("0001 0001", b"pxelinux.1")]
+)
+def test_a_further_layer_has_its_number_at_the_end_of_the_name(item: str, file: bytes) -> None:
+    reply = replied(a_request(item=bytes.fromhex(item)))
+    echoed = bytes.fromhex(f"4704 {item} ff")
+    assert (reply.file, reply.options[Option.VENDOR]) == (file, echoed)
+
+
+@pytest.mark.parametrize(
+    ("giaddr", "ciaddr", "source", "to"),
+    [
+        ("0.0.0.0", "10.0.0.9", ("10.0.0.9", 4011), ("10.0.0.9", 4011)),
+        ("0.0.0.0", "0.0.0.0", ("10.0.0.9", 68), ("10.0.0.9", 68)),
+        ("0.0.0.0", "10.0.0.9", ("0.0.0.0", 68), ("10.0.0.9", 68)),
+        ("0.0.0.0", "0.0.0.0", ("0.0.0.0", 68), ("255.255.255.255", 68)),
+        ("10.9.0.1", "0.0.0.0", ("10.0.0.1", 67), ("10.9.0.1", 67)),
+    ],
+)
+def test_an_answer_goes_where_the_client_hears_it(
+    giaddr: str, ciaddr: str, source: tuple[str, int], to: tuple[str, int]
+) -> None:
+    request = replace(a_request(), giaddr=IPv4Address(giaddr), ciaddr=IPv4Address(ciaddr))
+    assert destination(request, source) == to
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (a_request(item=ITEM_1), True),
+        (a_request(), False),
+        (a_request(item=ITEM_1, without=(Option.VENDOR_CLASS,)), False),
+        (a_request(item=ITEM_1, without=(Option.MESSAGE_TYPE,)), False),
+        (replace(a_request(), options={**a_request().options, Option.VENDOR: b"\x47"}), False),
+    ],
+)
+def test_only_a_request_with_an_item_is_a_discovery(request_: Packet, expected: bool) -> None:
+    assert is_discovery(request_) is expected
+
+
 def test_a_guid_is_echoed_only_where_one_was_sent() -> None:
     assert Option.CLIENT_GUID not in replied(a_request(without=(Option.CLIENT_GUID,))).options
     assert replied(a_request()).options[Option.CLIENT_GUID] == GUID
@@ -97,6 +153,44 @@ def test_a_guid_is_echoed_only_where_one_was_sent() -> None:
 def test_a_rom_that_omits_its_architecture_is_a_bios() -> None:
     request = a_request(item=ITEM_1, without=(Option.ARCHITECTURE,))
     assert replied(request, "arch_file=1,efi-x64,x64").file == b"pxelinux.0"
+
+
+def test_a_menu_shows_what_its_machine_has_a_file_for() -> None:
+    more = (
+        "arch_file=1,efi-x64,snponly.efi",
+        "service=40000,192.168.10.1,entry/a/pxelinux.0,A",
+        "arch_file=40000,ipxe,entry/a/autoexec.ipxe",
+        "service=0,192.168.10.1,,Local disk",
+    )
+    assert shown(a_request(), *more) == [1, 40000, 0]
+    assert shown(a_request(arch=7), *more) == [1, 0]
+    assert shown(from_ipxe(arch=7), *more) == [1, 40000, 0]
+    assert replied(from_ipxe(item=ITEM_40000), *more).file == b"entry/a/autoexec.ipxe"
+    assert replied(a_request(item=ITEM_40000), *more).file == b"entry/a/pxelinux.0"
+
+
+def test_a_machine_without_any_file_is_left_to_its_next_boot_device() -> None:
+    more = ("arch_file=1,efi-x64,snponly.efi", "service=0,192.168.10.1,,Local disk")
+    assert dropped(a_request(arch=11), *more) == "no file for architecture efi-arm64"
+
+
+def from_ipxe(*, item: bytes | None = None, arch: int = 0) -> Packet:
+    request = a_request(item=item, arch=arch)
+    return replace(request, options={**request.options, Option.USER_CLASS: b"iPXE"})
+
+
+def shown(request: Packet, *more: str) -> list[int]:
+    """Return the types in a menu, which are the same in its list of servers."""
+    options = packet.pxe_options(replied(request, *more))
+    menu, servers = options[PxeOption.BOOT_MENU], options[PxeOption.BOOT_SERVERS]
+    types = []
+    while menu:
+        types.append(int.from_bytes(menu[:2], "big"))
+        menu = menu[3 + menu[2] :]
+    assert [
+        int.from_bytes(servers[at : at + 2], "big") for at in range(0, len(servers), 7)
+    ] == types
+    return types
 
 
 def test_the_broadcast_flag_and_the_clients_address_are_kept() -> None:
@@ -116,9 +210,21 @@ def test_the_broadcast_flag_and_the_clients_address_are_kept() -> None:
         (a_request(item=b"\0\1"), "boot item of 2 bytes, not 4"),
         (a_request(item=b"\0\2\0\0"), "item 2: not in the menu"),
         (a_request(item=b"\0\1\x80\0"), "item 1: credentials asked for, there are none"),
-        (a_request(item=b"\0\1\0\1"), "item 1: layer 1 asked for, there is only the first"),
-        (a_request(item=ITEM_1, arch=11), "item 1: no file for architecture efi-arm64"),
-        (a_request(item=b"\0\0\0\0"), "item 0: no file for architecture bios"),
+        (
+            a_request(item=b"\0\1\0\1", arch=7),
+            "item 1: no file for architecture efi-x64, layer 1",
+        ),
+        (
+            replace(a_request(), options={**a_request().options, Option.CLIENT_GUID: bytes(256)}),
+            "GUID of 256 bytes, 255 at most",
+        ),
+        (replace(a_request(), chaddr=b""), "no hardware address"),
+        (
+            replace(a_request(), giaddr=IPv4Address("255.255.255.255")),
+            "relay 255.255.255.255, not the address of one machine",
+        ),
+        (a_request(item=ITEM_1, arch=11), "item 1: no file for architecture efi-arm64, layer 0"),
+        (a_request(item=b"\0\0\0\0"), "item 0: no file for architecture bios, layer 0"),
     ],
 )
 def test_what_cannot_be_answered_is_dropped_with_a_reason(request_: Packet, reason: str) -> None:
