@@ -8,7 +8,7 @@ export TEST_KERNEL_DIR ?= $(CURDIR)/.lab/testkernel
 
 .DEFAULT_GOAL = help
 .PHONY: help prepare build images demo test test-unit test-long lint lab-up lab-boot lab-shell \
-	lab-down test-kernel settings-docs lock clean
+	lab-down bench-neopxe test-kernel settings-docs lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -52,6 +52,9 @@ lab-shell: prepare ## a shell on the lab's network
 
 lab-down: prepare ## remove the lab and what it had
 	@$(LAB) down
+
+bench-neopxe: prepare ## answers of the PXE boot server in a second, and its slowest ones
+	@$(PYTHON) -m bench.neopxe
 
 test-kernel: prepare ## build the tests' kernels from Debian's source into .lab/testkernel
 	docker buildx build --progress plain --output .lab/testkernel tests/lab/testkernel

@@ -1,0 +1,1 @@
+"""Benchmarks: each measures ours and its baseline in one run, and prints."""
