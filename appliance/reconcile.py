@@ -6,7 +6,6 @@ orchestrator that was started anew touches nothing that is right.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from appliance import ports
 from appliance.daemons.base import ConfigurationRejected, Daemon
 from appliance.events.hub import printable
+from appliance.files import read_file, replace_file
 from appliance.paths import Paths
 from appliance.render import Renderer, Tree
 from appliance.run import CommandFailed
@@ -54,18 +54,19 @@ def everything(situation: Situation, daemons: Sequence[Daemon], renderer: Render
 def write_tree(tree: Tree, folder: Path) -> None:
     """Write a tree of files under a folder, each by rename."""
     for path, text in tree.items():
-        _replace(folder / path, text)
+        replace_file(folder, path, text.encode())
 
 
 def publish_boot_files(situation: Situation, renderer: Renderer) -> bool:
     """Put the menus into published/; tell whether any changed."""
-    changed = False
-    for path, text in renderer.boot_files(situation).items():
-        file = situation.paths.published / path.relative_to(_BOOT_FILES)
-        if _differs(file, text):
-            _replace(file, text)
-            changed = True
-    return changed
+    published = situation.paths.published
+    changed = {
+        path.relative_to(_BOOT_FILES): text
+        for path, text in renderer.boot_files(situation).items()
+        if _differs(published, path.relative_to(_BOOT_FILES), text)
+    }
+    write_tree(changed, published)
+    return bool(changed)
 
 
 async def reconcile(
@@ -120,7 +121,7 @@ async def _reconcile_one(
                 raise PortTaken(holder)
 
     wanted = _daemon_files(daemon, situation, renderer)
-    changed = {path: text for path, text in wanted.items() if _differs(run / path, text)}
+    changed = {path: text for path, text in wanted.items() if _differs(run, path, text)}
     if changed:
         daemon.prepare(situation)
         await _check(daemon, wanted, situation)
@@ -161,19 +162,8 @@ def _section(daemon: Daemon) -> PurePosixPath:
     return PurePosixPath(f"etc/supervisor/conf.d/{daemon.name}.conf")
 
 
-def _differs(file: Path, text: str) -> bool:
-    try:
-        return file.read_bytes() != text.encode()
-    except FileNotFoundError:
-        return True
-
-
-def _replace(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.new")
-    aside.write_text(text, encoding="utf-8")
-    aside.chmod(0o644)
-    os.replace(aside, file)
+def _differs(folder: Path, path: PurePosixPath, text: str) -> bool:
+    return read_file(folder, path) != text.encode()
 
 
 def run_folders(paths: Paths) -> None:

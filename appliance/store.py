@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from appliance.catalog import ikconfig, initrd, kernel
+from appliance.catalog.decompress import Compression, Corrupt, decompress
+from appliance.catalog.image import LONGEST
 from appliance.catalog.lease import Writers, read_lease
 from appliance.catalog.manifest import COPIED, BrokenManifest, Manifest, Source, from_json, to_json
 from appliance.catalog.model import (
     Catalog,
     Initrd,
     KernelConfig,
+    KernelImage,
     KernelSet,
     PublishedKernel,
     Refused,
@@ -31,6 +35,7 @@ from appliance.catalog.model import (
 )
 from appliance.catalog.openat import Fingerprint, NotReadable, open_inside, resolve
 from appliance.catalog.pairing import Role
+from appliance.files import make_folder, read_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -80,6 +85,18 @@ def _paths(kernel_set: KernelSet) -> dict[Role, PurePosixPath]:
         Role.MODULES: kernel_set.modules,
     }
     return {role: path for role in COPIED if (path := paths[role]) is not None}
+
+
+def _unpack(source: int, target: Path, packed: Compression) -> bytes:
+    """Write what an open file unpacks to; return that's SHA-256. Raises Corrupt."""
+    digest = hashlib.sha256()
+    with open(source, "rb", buffering=0, closefd=False) as stream, open(target, "xb") as copy:
+        os.fchmod(copy.fileno(), 0o644)
+        stream.seek(0)
+        for piece in decompress(stream, packed, LONGEST):
+            digest.update(piece)
+            copy.write(piece)
+    return digest.digest()
 
 
 def _copy(source: int, target: Path) -> bytes:
@@ -144,7 +161,7 @@ class Store:
 
     def open(self) -> None:
         """Make the folder, and remove what a crash left half made. Raises OSError."""
-        self._root.mkdir(parents=True, exist_ok=True)
+        make_folder(self._root)
         for left_over in self._root.glob(f"{_MAKING}*"):
             shutil.rmtree(left_over)
 
@@ -160,14 +177,14 @@ class Store:
         version that it has, as long as a file of that name is in the drop folder. Raises OSError
         where published/ cannot be read.
         """
-        self._root.mkdir(parents=True, exist_ok=True)
+        make_folder(self._root)
         self._forget_what_is_gone()
         refused = list(scan.refused)
         pending = set(scan.pending)
         for kernel_set in scan.sets:
             try:
                 self._current[kernel_set.name] = self._version_of(kernel_set)
-            except (Changing, FileNotFoundError):
+            except (Changing, Corrupt, FileNotFoundError):
                 pending.add(kernel_set.kernel)
             except NotReadable as error:
                 refused.append(Refused(kernel_set.kernel, str(error)))
@@ -189,7 +206,7 @@ class Store:
 
     def _forget_what_is_gone(self) -> None:
         """Drop versions whose files somebody deleted, so that they are made again."""
-        for key in [key for key in self._versions if not (self._root / key / _MANIFEST).exists()]:
+        for key in [key for key in self._versions if not self._read(f"{key}/{_MANIFEST}")]:
             version = self._versions.pop(key)
             if self._current.get(version.manifest.name) == version:
                 del self._current[version.manifest.name]
@@ -220,6 +237,7 @@ class Store:
     def _make(self, folder: Path, kernel_set: KernelSet, sources: dict[Role, Source]) -> Manifest:
         """Copy a set into a folder; raises Changing unless it is what the scan saw, and whole."""
         whole = hashlib.sha256()
+        sizes: dict[Role, int] = {}
         with ExitStack() as leases:
             opened = {
                 role: leases.enter_context(open_inside(self._kernels, source.path))
@@ -228,16 +246,19 @@ class Store:
             for role, fd in opened.items():
                 if leases.enter_context(read_lease(fd)) is Writers.SOME:
                     raise Changing(sources[role].path)
+            packed = {Role.KERNEL: kernel_set.image.packed}
             for role, fd in opened.items():
-                whole.update(f"{role} {sources[role].fingerprint.size} ".encode())
-                whole.update(_copy(fd, folder / role))
+                how = packed.get(role)
+                digest = _unpack(fd, folder / role, how) if how else _copy(fd, folder / role)
+                sizes[role] = (folder / role).stat().st_size
+                whole.update(f"{role} {sizes[role]} ".encode() + digest)
             for role, fd in opened.items():
                 if Fingerprint.of(os.fstat(fd)) != sources[role].fingerprint:
                     raise Changing(sources[role].path)
         with open(folder / Role.KERNEL, "rb") as copy:
-            size = sources[Role.KERNEL].fingerprint.size
-            if kernel.identify(copy.read(kernel.HEAD_LENGTH), size) != kernel_set.image:
-                raise Changing(kernel_set.kernel)
+            found = kernel.identify(copy, sizes[Role.KERNEL])
+        if not isinstance(found, KernelImage) or not found.boots_like(kernel_set.image):
+            raise Changing(kernel_set.kernel)
         manifest = Manifest(
             name=kernel_set.name,
             id=whole.hexdigest()[:16],
@@ -247,6 +268,7 @@ class Store:
             initrd=self._initrd_format(folder, kernel_set),
             dropped_at=max(one.fingerprint.ctime_ns for one in sources.values()) / 1e9,
             sources={role: self._trusted(source) for role, source in sources.items()},
+            sizes=sizes,
         )
         (folder / _MANIFEST).write_text(to_json(manifest), encoding="utf-8")
         os.chmod(folder / _MANIFEST, 0o644)
@@ -274,10 +296,10 @@ class Store:
         if version.key in self._versions:
             os.replace(folder / _MANIFEST, target / _MANIFEST)
             return
-        if target.exists():  # with a broken manifest, or it would have been loaded
+        make_folder(target.parent)  # in place of a link, behind which nothing may be deleted
+        if os.path.lexists(target):  # with a broken manifest, or it would have been loaded
             self._delete(target)
-        target.parent.mkdir(exist_ok=True)
-        os.chmod(target.parent, 0o755)
+            make_folder(target.parent)
         os.chmod(folder, 0o755)
         os.rename(folder, target)
 
@@ -306,24 +328,27 @@ class Store:
             folder = path.parent
             key = f"{folder.parent.name}/{folder.name}"
             try:
-                manifest = from_json(path.read_text(encoding="utf-8"))
+                manifest = from_json(self._read(f"{key}/{_MANIFEST}"))
                 if f"{safe_name(manifest.name)}/{manifest.id}" != key:
                     raise BrokenManifest("of another version")
-                for role, source in manifest.sources.items():
-                    if (folder / role).stat().st_size != source.fingerprint.size:
+                for role, size in manifest.sizes.items():
+                    status = (folder / role).lstat()
+                    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                         raise BrokenManifest(f"{role} is not as long as it was")
             except (BrokenManifest, OSError, ValueError) as error:
                 _LOG.warning("%s is passed over and made again when needed: %s", folder, error)
             else:
                 yield _Version(key, manifest)
 
+    def _read(self, path: str) -> str:
+        """Return the text of a file of ours; "" where there is none, or a link in its place."""
+        return (read_file(self._root, PurePosixPath(path)) or b"").decode("utf-8", "replace")
+
     def _load_retired(self) -> dict[str, float]:
         try:
-            raw = json.loads((self._root / _RETIRED).read_text(encoding="utf-8"))
+            raw = json.loads(self._read(_RETIRED) or "{}")
             return {str(key): float(since) for key, since in raw.items()}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             _LOG.warning("%s is passed over: %s", self._root / _RETIRED, error)
             return {}
 
@@ -393,10 +418,7 @@ class Store:
 
     def _known_config(self, version: _Version) -> KernelConfig | None:
         if version.key not in self._configs:
-            try:
-                text = (self._root / version.key / _CONFIG).read_text("utf-8", "replace")
-            except FileNotFoundError:
-                return None
+            text = self._read(f"{version.key}/{_CONFIG}")
             if not text:
                 return None
             self._configs[version.key] = ikconfig.parse_config(text)
@@ -430,5 +452,8 @@ class Store:
         if beside is not None:
             with open_inside(self._kernels, beside) as fd:
                 return os.pread(fd, ikconfig.LONGEST_TEXT, 0).decode("utf-8", "replace")
-        with open(self._root / version.key / Role.KERNEL, "rb") as stream:
+        with (
+            open_inside(self._root, PurePosixPath(version.key, Role.KERNEL)) as fd,
+            open(fd, "rb", closefd=False) as stream,
+        ):
             return ikconfig.extract(stream) or ""

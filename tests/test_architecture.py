@@ -24,8 +24,8 @@ LAYERS = (
     ("menu", "store", "network"),
     ("catalog", "settings_docs"),
     ("ports",),
-    ("settings", "paths", "run"),
     ("neopxe", "ethernet"),
+    ("settings", "paths", "run", "files"),
 )
 ORDER = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from enum import StrEnum
-from typing import Protocol
+from typing import BinaryIO, Protocol, TypeAlias
 
 import zstandard
 
@@ -53,55 +53,82 @@ class Readable(Protocol):
         ...
 
 
+class Section:
+    """A part of a file, read from its start to its end; offset and length in bytes."""
+
+    def __init__(self, stream: BinaryIO, offset: int, length: int) -> None:
+        stream.seek(offset)
+        self._stream = stream
+        self._left = length
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, b"" at the section's or the file's end."""
+        data = self._stream.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def pieces(source: Readable) -> Iterator[bytes]:
+    """Yield all that a source has."""
+    return iter(lambda: source.read(_PIECE), b"")
+
+
+# Yields what a stream unpacks to; returns False where the data end before the stream does. zstd and
+# lz4 do not tell, so True.
+_Unpacking: TypeAlias = Generator[bytes, None, bool]
+
+
 def recognise(head: bytes) -> Compression | None:
     """Tell the compression from a stream's first 9 bytes; None where no magic fits."""
     return next((kind for magic, kind in _MAGICS if head.startswith(magic)), None)
 
 
-def _gzip(source: Readable) -> Iterator[bytes]:
+def _gzip(source: Readable) -> _Unpacking:
     decoder = zlib.decompressobj(wbits=31)
     while not decoder.eof and (data := decoder.unconsumed_tail or source.read(_INPUT)):
         yield decoder.decompress(data, _PIECE)
+    return decoder.eof
 
 
-def _pieces(
-    decoder: lzma.LZMADecompressor | bz2.BZ2Decompressor, source: Readable
-) -> Iterator[bytes]:
+def _all_of(decoder: lzma.LZMADecompressor | bz2.BZ2Decompressor, source: Readable) -> _Unpacking:
     while not decoder.eof:
         data = source.read(_INPUT) if decoder.needs_input else b""
         if decoder.needs_input and not data:
-            return
+            return False
         yield decoder.decompress(data, _PIECE)
+    return True
 
 
-def _xz(source: Readable) -> Iterator[bytes]:
-    return _pieces(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_WINDOW), source)
+def _xz(source: Readable) -> _Unpacking:
+    return _all_of(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_WINDOW), source)
 
 
-def _lzma(source: Readable) -> Iterator[bytes]:
-    return _pieces(lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_WINDOW), source)
+def _lzma(source: Readable) -> _Unpacking:
+    return _all_of(lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_WINDOW), source)
 
 
-def _bzip2(source: Readable) -> Iterator[bytes]:
-    return _pieces(bz2.BZ2Decompressor(), source)
+def _bzip2(source: Readable) -> _Unpacking:
+    return _all_of(bz2.BZ2Decompressor(), source)
 
 
-def _zstd(source: Readable) -> Iterator[bytes]:
+def _zstd(source: Readable) -> _Unpacking:
     decoder = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     with decoder.stream_reader(source, read_size=_INPUT, closefd=False) as reader:  # type: ignore[arg-type]
         while piece := reader.read1(_PIECE):
             yield piece
+    return True
 
 
-def _lz4(source: Readable) -> Iterator[bytes]:
+def _lz4(source: Readable) -> _Unpacking:
     source.read(4)
     while len(word := source.read(4)) == 4:
         if word == b"\x02\x21\x4c\x18":  # frames may follow each other
             continue
         length = int.from_bytes(word, "little")
         if length > _LZ4_BOUND:  # what follows the frame: the kernel's build appends the size
-            return
+            break
         yield _lz4_block(source.read(length))
+    return True
 
 
 def _lz4_block(block: bytes) -> bytes:
@@ -135,7 +162,7 @@ def _lz4_length(block: bytes, at: int, length: int) -> tuple[int, int]:
     return at, length
 
 
-_DECODERS: dict[Compression, Callable[[Readable], Iterator[bytes]]] = {
+_DECODERS: dict[Compression, Callable[[Readable], _Unpacking]] = {
     Compression.GZIP: _gzip,
     Compression.XZ: _xz,
     Compression.ZSTD: _zstd,
@@ -145,22 +172,27 @@ _DECODERS: dict[Compression, Callable[[Readable], Iterator[bytes]]] = {
 }
 
 
-def decompress(source: Readable, compression: Compression, limit: int) -> Iterator[bytes]:
+def decompress(source: Readable, compression: Compression, limit: int) -> _Unpacking:
     """Yield what a stream unpacks to, `limit` bytes of it at most, in constant memory.
 
-    The first stream alone is read. Ends early, without an error, where the stream is cut off.
-    Raises Corrupt, after all that could be unpacked, where the data are broken, ask for more memory
-    than the kernel's own tools do, or have no decoder here (lzop); of zstd also where something
-    else follows the stream, as its library does not tell that from broken data.
+    The first stream alone is read. Ends early, without an error, where the stream is cut off, and
+    then returns False; zstd and lz4 streams do not tell. Raises Corrupt, after all that could be
+    unpacked, where the data are broken, ask for more memory than the kernel's own tools do, or have
+    no decoder here (lzop); of zstd also where something else follows the stream, as its library
+    does not tell that from broken data.
     """
     if compression not in _DECODERS:
         raise Corrupt(f"no decoder for {compression}")
     try:
-        for piece in _DECODERS[compression](source):
+        unpacking = _DECODERS[compression](source)
+        while True:
+            piece = next(unpacking)
             yield piece[:limit]
             limit -= len(piece)
             if limit <= 0:
-                return
+                return True
+    except StopIteration as end:
+        return bool(end.value)
     except (
         zlib.error,
         lzma.LZMAError,

@@ -7,30 +7,14 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from appliance.catalog import bzimage
-from appliance.catalog.decompress import Corrupt, decompress, recognise
-from appliance.catalog.kernel import HEAD_LENGTH
+from appliance.catalog import kernel
+from appliance.catalog.decompress import Corrupt
 from appliance.catalog.model import KernelConfig
 
 LONGEST_TEXT = 4 << 20  # bytes of a .config; today's have 0.3 million
-_LONGEST_VMLINUX = 512 << 20  # bytes
 _START = b"IKCFG_ST"  # kernel/configs.c: IKCFG_ST, gzip data, IKCFG_ED
 _GZIP = b"\x1f\x8b\x08"
 _OPTION = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE | re.ASCII)
-
-
-class _Section:
-    """A part of a file, read from its start to its end."""
-
-    def __init__(self, stream: BinaryIO, offset: int, length: int) -> None:
-        stream.seek(offset)
-        self._stream = stream
-        self._left = length
-
-    def read(self, size: int, /) -> bytes:
-        data = self._stream.read(min(size, self._left))
-        self._left -= len(data)
-        return data
 
 
 def _unpack(first: bytes, rest: Iterator[bytes]) -> bytes | None:
@@ -67,15 +51,8 @@ def extract(stream: BinaryIO) -> str | None:
     Unpacks the kernel piece by piece in constant memory, at most 512 MiB of it: some tenths of a
     second, but seconds for lz4, whose decoder is our own.
     """
-    stream.seek(0)
-    where = bzimage.payload(stream.read(HEAD_LENGTH))
-    if where is None:
-        return None
-    compression = recognise(_Section(stream, *where).read(16))
-    if compression is None:
-        return None
     try:
-        found = _find(decompress(_Section(stream, *where), compression, _LONGEST_VMLINUX))
+        found = _find(kernel.contents(stream))
     except Corrupt:
         return None
     return None if found is None else found.decode("utf-8", "replace")

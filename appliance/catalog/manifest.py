@@ -38,6 +38,7 @@ class Manifest:
     initrd: Initrd | None
     dropped_at: float  # seconds since the epoch
     sources: dict[Role, Source]  # what each file was copied from
+    sizes: dict[Role, int]  # bytes of each copy; a packed kernel's is larger than what was dropped
 
 
 def to_json(manifest: Manifest) -> str:
@@ -58,11 +59,14 @@ def from_json(text: str) -> Manifest:
             initrd=_initrd(raw["initrd"]),
             dropped_at=float(raw["dropped_at"]),
             sources={Role(role): _source(source) for role, source in raw["sources"].items()},
+            sizes={Role(role): int(size) for role, size in raw["sizes"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BrokenManifest(repr(error)) from None
     if Role.KERNEL not in manifest.sources or not manifest.sources.keys() <= set(COPIED):
         raise BrokenManifest("wrong set of files")
+    if manifest.sizes.keys() != manifest.sources.keys():
+        raise BrokenManifest("sizes of other files")
     if (Role.INITRD in manifest.sources) is (manifest.initrd is None):
         raise BrokenManifest("initrd without its format, or the other way round")
     return manifest

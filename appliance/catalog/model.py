@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePosixPath
 
+from appliance.catalog.decompress import Compression
+
+# Bytes at a file's start that tell what it is: a bzImage's version string lies at most
+# 0xFFFF + 0x200 bytes into it.
+HEAD_LENGTH = 0x11000
+
+UNKNOWN_VERSION = "unknown"
+
 
 class Arch(StrEnum):
     """A processor architecture, by the name that the kernel's own tree gives it (arch/…)."""
@@ -24,12 +32,18 @@ class RamdiskFormat(StrEnum):
 
 @dataclass(frozen=True)
 class KernelImage:
-    """What a kernel's own header says about it (Documentation/arch/x86/boot.rst)."""
+    """What a kernel says about itself."""
 
     version: str  # "6.1.192-labtest", from the version string; never empty
     arch: Arch
-    length: int  # bytes that the file must have at least to be whole
+    length: int | None  # bytes that the file has at least when it is whole; None: it does not say
     efi_stub: bool  # has a PE header, so UEFI firmware can start it
+    packed: Compression | None = None  # an Image inside; it is published unpacked
+
+    def boots_like(self, other: KernelImage) -> bool:
+        """Tell whether it is the same kernel, packed or not."""
+        mine = (self.version, self.arch, self.efi_stub)
+        return mine == (other.version, other.arch, other.efi_stub)
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,13 @@ class CutShort:
     """A kernel whose file ends before its header says; both in bytes."""
 
     have: int
-    need: int
+    need: int | None  # None: more, but nobody knows how much
 
     @property
     def reason(self) -> str:
         """One line for a person."""
+        if self.need is None:
+            return f"cut short: its packed data go on after the {self.have} bytes; copy it again"
         return f"cut short: {self.have} of at least {self.need} bytes are there; copy it again"
 
 

@@ -9,11 +9,19 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from appliance.catalog import initrd, kernel
 from appliance.catalog.ikconfig import LONGEST_TEXT
 from appliance.catalog.lease import Writers, writers_of
-from appliance.catalog.model import KernelImage, KernelSet, RamdiskFormat, Refused, Scan
+from appliance.catalog.model import (
+    HEAD_LENGTH,
+    KernelImage,
+    KernelSet,
+    RamdiskFormat,
+    Refused,
+    Scan,
+)
 from appliance.catalog.openat import (
     Fingerprint,
     NotReadable,
@@ -233,23 +241,33 @@ class _Walk:
 
 
 def _read(path: PurePosixPath, fd: int, size: int, still: bool) -> _Verdict | None:
-    """Tell from its beginning what a file is that nobody writes to."""
+    """Tell what a file is that nobody writes to; None where only time tells that it is whole."""
     role = role_of(path.name)
-    if role is Role.KERNEL:
-        found = kernel.identify(os.pread(fd, kernel.HEAD_LENGTH, 0), size)
-        return found if isinstance(found, KernelImage) else Refused(path, found.reason)
-    if not still:
-        return None
-    if role is Role.CONFIG:
-        is_config = size <= LONGEST_TEXT and b"CONFIG_" in os.pread(fd, kernel.HEAD_LENGTH, 0)
-        return _Partner(role) if is_config else Refused(path, "not a kernel's config")
     with open(fd, "rb", buffering=0, closefd=False) as stream:
-        archive = initrd.identify(stream)
-    if isinstance(archive, initrd.NotAnInitrd):
-        return Refused(path, archive.reason)
-    if role is Role.MODULES and archive.format is not RamdiskFormat.CPIO:
-        return Refused(path, "modules have to be a cpio archive")
-    return _Partner(role)
+        if role is Role.KERNEL:
+            found = kernel.identify(stream, size)
+            if not isinstance(found, KernelImage):
+                return Refused(path, found.reason)
+            return found if still or found.length is not None else None
+        if not still:
+            return None
+        wrong = _not_a_config(stream, size) if role is Role.CONFIG else _not_an(role, stream)
+    return _Partner(role) if wrong is None else Refused(path, wrong)
+
+
+def _not_a_config(stream: BinaryIO, size: int) -> str | None:
+    if size <= LONGEST_TEXT and b"CONFIG_" in stream.read(HEAD_LENGTH):
+        return None
+    return "not a kernel's config"
+
+
+def _not_an(archive: Role, stream: BinaryIO) -> str | None:
+    found = initrd.identify(stream)
+    if isinstance(found, initrd.NotAnInitrd):
+        return found.reason
+    if archive is Role.MODULES and found.format is not RamdiskFormat.CPIO:
+        return "modules have to be a cpio archive"
+    return None
 
 
 def scan(

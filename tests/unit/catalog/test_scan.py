@@ -1,6 +1,8 @@
 import gzip
+import io
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -12,8 +14,15 @@ from hypothesis import strategies as st
 from appliance.catalog.kernel import identify
 from appliance.catalog.lease import Writers
 from appliance.catalog.model import KernelImage, KernelSet, Refused, Scan
+from appliance.catalog.openat import NotReadable, require_regular
 from appliance.catalog.scan import Seen, scan
-from tests.unit.catalog.kernels import make_bzimage, make_cpio, make_ext2
+from tests.unit.catalog.kernels import (
+    make_bzimage,
+    make_cpio,
+    make_ext2,
+    make_image,
+    packed_gzip,
+)
 
 V = "6.1.0-test"
 KERNEL = make_bzimage(V)
@@ -21,7 +30,7 @@ LATER = 1e10  # seconds since the epoch: everything has been still for long
 
 
 def image_of(data: bytes) -> KernelImage:
-    image = identify(data, len(data))
+    image = identify(io.BytesIO(data), len(data))
     assert isinstance(image, KernelImage)
     return image
 
@@ -171,6 +180,18 @@ def test_what_is_no_file_is_refused_without_being_opened(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [
+        (stat.S_IFBLK, "a block device, not a file"),
+        (stat.S_IFCHR, "a character device, not a file"),
+    ],
+)
+def test_devices_are_refused_before_they_are_opened(mode: int, reason: str) -> None:
+    with pytest.raises(NotReadable, match=reason):
+        require_regular(mode | 0o600)
+
+
 def test_links_are_followed_inside_and_only_inside(tmp_path: Path) -> None:
     folder = tmp_path / "kernels"
     drop(folder, "real/bzImage-1")
@@ -252,6 +273,26 @@ def test_without_leases_a_kernel_is_pending_until_it_is_still(tmp_path: Path) ->
 
     pending = Scan(pending=(PurePosixPath("bzImage"),))
     assert (at(0.0), at(0.9), at(1.1)) == (pending, pending, Scan(sets=(kernel_set("bzImage"),)))
+
+
+def test_a_kernel_that_does_not_say_its_length_is_pending_until_it_is_still(
+    tmp_path: Path,
+) -> None:
+    drop(tmp_path, "Image", data=make_image(V, efi_stub=False))
+    now = (tmp_path / "Image").stat().st_ctime
+    pending = Scan(pending=(PurePosixPath("Image"),))
+    assert scan(tmp_path, clock=lambda: now + 0.5) == pending
+    assert [one.name for one in scan(tmp_path, clock=lambda: now + 1.1).sets] == ["Image"]
+
+
+def test_an_initrd_is_found_by_the_version_that_a_packed_kernel_has_inside(tmp_path: Path) -> None:
+    drop(tmp_path, "Image.gz", data=packed_gzip(make_image(V)))
+    drop(tmp_path, f"initrd.img-{V}", data=make_cpio())
+    (found,) = look(tmp_path).sets
+    assert (found.kernel, found.initrd) == (
+        PurePosixPath("Image.gz"),
+        PurePosixPath(f"initrd.img-{V}"),
+    )
 
 
 def test_a_kernel_waits_for_its_initrd_to_be_still(tmp_path: Path) -> None:
