@@ -17,15 +17,21 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     apt-get update -q && mkdir /fetched /loaders && cd /fetched \
  && apt-get download -q ipxe pxelinux syslinux-common \
  && for package in *.deb; do dpkg-deb -x "$package" .; done \
- && cp usr/lib/ipxe/undionly.kpxe usr/lib/ipxe/snponly.efi usr/lib/PXELINUX/pxelinux.0 /loaders/ \
+ && cd usr/lib/ipxe && cp undionly.kpxe snponly.efi ipxe-arm64.efi /loaders/ && cd /fetched \
+ && cp usr/lib/PXELINUX/pxelinux.0 /loaders/ \
  && cd usr/lib/syslinux/modules/bios && cp ldlinux.c32 libutil.c32 menu.c32 /loaders/
 
 FROM debian:trixie-slim AS rescue
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     apt-get update -q && apt-get install -qy --no-install-recommends \
     busybox-static cpio e2fsprogs pigz
+# For another architecture the same tree around its own busybox.
+RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
+    dpkg --add-architecture arm64 && apt-get update -q && mkdir /arm64 && cd /arm64 \
+ && apt-get download -q busybox-static:arm64 && dpkg-deb -x busybox-static_*.deb .
 COPY config/rescue /rescue
-RUN sh /rescue/build.sh /out
+RUN sh /rescue/build.sh /out/x86_64 "$(command -v busybox)" \
+ && sh /rescue/build.sh /out/arm64 /arm64/usr/bin/busybox
 
 FROM debian:trixie-slim
 # python3 runs the orchestrator and neopxe; iproute2 reads the interfaces.

@@ -16,7 +16,7 @@ help: ## list these targets
 prepare:
 	@python3 tests/lab/host.py prepare
 
-demo: prepare ## boot a kernel in a virtual machine, from power-on to a shell: FIRMWARE=bios|uefi
+demo: prepare ## boot a kernel in a virtual machine, from power-on to a shell: FIRMWARE=bios|uefi|uefi-arm64
 	@$(LAB) demo --firmware $(FIRMWARE)
 
 TEST_KERNELS = $(if $(wildcard $(TEST_KERNEL_DIR)/bzImage-*),,test-kernel)

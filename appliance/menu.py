@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import PurePosixPath
 
 from appliance.catalog.model import Arch, Catalog, KernelConfig, PublishedKernel, RamdiskFormat
@@ -16,10 +19,31 @@ LOCAL = "~local"
 _LAST_EXT2_RAMDISK = (6, 99)
 
 
+class Firmware(StrEnum):
+    """What a machine starts from, by neopxe.conf's names; it decides which kernels it can boot."""
+
+    BIOS = "bios"
+    EFI_X64 = "efi-x64"
+    EFI_ARM64 = "efi-arm64"
+
+    @property
+    def machines(self) -> str:
+        """Words for the machines that have it."""
+        return _MACHINES[self]
+
+
+_MACHINES = {
+    Firmware.BIOS: "BIOS machines",
+    Firmware.EFI_X64: "x86 UEFI machines",
+    Firmware.EFI_ARM64: "arm64 machines",
+}
+
+
 @dataclass(frozen=True)
 class RescueRoot:
-    """The ramdisk of the image, published; paths relative to published/."""
+    """A ramdisk of the image, published; paths relative to published/."""
 
+    arch: Arch
     cpio: PurePosixPath
     ext2: PurePosixPath
     ramdisk_size: int  # KiB of the ext2 image, uncompressed
@@ -30,26 +54,49 @@ class Entry:
     """One line of the menu that boots a kernel; paths relative to published/."""
 
     key: str  # unique in the menu, [A-Za-z0-9._~-]: a label in every loader's language
-    title: str  # printable ASCII
+    title: str  # printable ASCII; each loader's template escapes it
     arch: Arch
-    efi_stub: bool  # UEFI firmware can start it
+    firmware: frozenset[Firmware]  # what can start it, at least one
     kernel: PurePosixPath
     initrds: tuple[PurePosixPath, ...]
     cmdline: str  # without initrd=, which each loader writes its own way
 
 
 @dataclass(frozen=True)
+class Offer:
+    """The part of the menu that machines with one firmware see."""
+
+    firmware: Firmware
+    entries: tuple[Entry, ...]  # newest kernel first
+    default: str | None  # an entry's key, LOCAL, or None: wait for a kernel
+
+
+@dataclass(frozen=True)
 class Menu:
-    """What a machine is offered. A local disk is always among it."""
+    """What machines are offered. A local disk is always among it."""
 
     entries: tuple[Entry, ...] = ()  # newest kernel first
     default: str | None = None  # an entry's key, LOCAL, or None: wait for a kernel
-    default_efi: str | None = None  # the same for UEFI, which cannot start every kernel
     timeout: int = 0  # seconds; 0: the default at once
     notices: tuple[str, ...] = ()  # what could not be offered, and why
 
+    def offer(self, firmware: Firmware) -> Offer:
+        """Return what firmware can start; its own newest kernel where the default is another's."""
+        entries = tuple(entry for entry in self.entries if firmware in entry.firmware)
+        keys = [entry.key for entry in entries]
+        if self.default == LOCAL or self.default in keys:
+            return Offer(firmware, entries, self.default)
+        return Offer(firmware, entries, keys[0] if keys else None)
 
-def plan(settings: Settings, catalog: Catalog, rescue: RescueRoot, help_url: str | None) -> Menu:
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """Return the menu of each firmware."""
+        return tuple(map(self.offer, Firmware))
+
+
+def plan(
+    settings: Settings, catalog: Catalog, rescue: Iterable[RescueRoot], help_url: str | None
+) -> Menu:
     """Offer each kernel with its own initrd and with the rescue root, as far as it can boot them.
 
     `help_url` is shown by the rescue root to whoever sits in front of the machine.
@@ -57,12 +104,16 @@ def plan(settings: Settings, catalog: Catalog, rescue: RescueRoot, help_url: str
     entries: list[Entry] = []
     notices: list[str] = []
     main_keys: dict[str, str] = {}  # kernel's name: the key of its first entry
-    common = " ".join(f"{settings.console} {settings.cmdline}".split())
+    roots = {root.arch: root for root in rescue}
     for kernel in catalog.kernels:
+        if not _firmware(kernel):
+            notices.append(f"{kernel.name}: no firmware can start it: build it with CONFIG_EFI=y")
+            continue
+        common = _common_cmdline(settings, kernel.arch)
         offered = []
         if kernel.initrd is not None:
             offered.append(_own_initrd(kernel, common))
-        with_rescue = _rescue(kernel, settings.ramdisk, rescue, common, help_url)
+        with_rescue = _rescue(kernel, settings.ramdisk, roots.get(kernel.arch), common, help_url)
         if isinstance(with_rescue, Entry):
             offered.append(with_rescue)
         else:
@@ -70,7 +121,6 @@ def plan(settings: Settings, catalog: Catalog, rescue: RescueRoot, help_url: str
         if offered:
             main_keys[kernel.name] = offered[0].key
             entries += offered
-    for_efi = [entry for entry in entries if entry.efi_stub]
     default = _default(settings.default_entry, entries, main_keys)
     if default is None and settings.default_entry != "newest" and entries:
         default = entries[0].key
@@ -78,9 +128,31 @@ def plan(settings: Settings, catalog: Catalog, rescue: RescueRoot, help_url: str
             f"BOOTDROP_DEFAULT_ENTRY={settings.default_entry}: not in the menu, so the newest "
             f"kernel is the default; there are: {', '.join(main_keys)}"
         )
-    starts_on_efi = default == LOCAL or default in {entry.key for entry in for_efi}
-    default_efi = default if starts_on_efi else for_efi[0].key if for_efi else None
-    return Menu(tuple(entries), default, default_efi, settings.menu_timeout, tuple(notices))
+    menu = Menu(tuple(entries), default, settings.menu_timeout, tuple(notices))
+    return replace(menu, notices=menu.notices + _other_defaults(menu))
+
+
+def _other_defaults(menu: Menu) -> tuple[str, ...]:
+    """Tell which machines cannot start the default, and what they boot instead."""
+    titles = {entry.key: entry.title for entry in menu.entries}
+    return tuple(
+        f"{offer.firmware.machines} boot {titles[offer.default]} when nobody chooses: they cannot "
+        f"start {titles[menu.default or '']}"
+        for offer in menu.offers
+        if offer.default is not None and offer.default != menu.default
+    )
+
+
+def _firmware(kernel: PublishedKernel) -> frozenset[Firmware]:
+    """Return what can start a kernel; x86 UEFI is taken to be of 64 bits, as nearly all is."""
+    bios = {Firmware.BIOS} if kernel.arch in (Arch.X86_64, Arch.I386) else set()
+    efi = {Arch.X86_64: Firmware.EFI_X64, Arch.ARM64: Firmware.EFI_ARM64}.get(kernel.arch)
+    return frozenset(bios | {efi} if kernel.efi_stub and efi is not None else bios)
+
+
+def _common_cmdline(settings: Settings, arch: Arch) -> str:
+    console = settings.console_arm64 if arch is Arch.ARM64 else settings.console
+    return " ".join(f"{console} {settings.cmdline}".split())
 
 
 def ramdisk_formats(
@@ -121,11 +193,15 @@ def _own_initrd(kernel: PublishedKernel, common: str) -> Entry:
 
 
 def _rescue(
-    kernel: PublishedKernel, preferred: str, rescue: RescueRoot, common: str, help_url: str | None
+    kernel: PublishedKernel,
+    preferred: str,
+    rescue: RescueRoot | None,
+    common: str,
+    help_url: str | None,
 ) -> Entry | str:
     """Return the entry, or why there can be none."""
-    if kernel.arch is not Arch.X86_64:
-        return f"it is a kernel for {kernel.arch}, the rescue root is for x86_64"
+    if rescue is None:
+        return f"it is a kernel for {kernel.arch}, which there is no rescue root for"
     formats, lacking = ramdisk_formats(kernel.version, kernel.config)
     if not formats:
         return f"its configuration lacks {' '.join(lacking)}"
@@ -155,8 +231,7 @@ def _entry(
         key=f"{safe_name}~{suffix}" if suffix else safe_name,
         title=f"{title}, {suffix} shell" if suffix else title,
         arch=kernel.arch,
-        # Firmware is taken to be of 64 bits, as nearly all with UEFI is.
-        efi_stub=kernel.efi_stub and kernel.arch is Arch.X86_64,
+        firmware=_firmware(kernel),
         kernel=kernel.kernel,
         initrds=initrds,
         cmdline=cmdline,
@@ -174,5 +249,6 @@ def _default(wanted: str, entries: list[Entry], main_keys: dict[str, str]) -> st
 
 
 def _ascii(text: str) -> str:
-    """Firmware consoles show ASCII; `$` and `|` are iPXE's, `^` marks a hot key in menu.c32."""
-    return re.sub(r"[^\x20-\x7e]|[$|&;^#]", "?", text)
+    """Firmware consoles show ASCII: letters lose their accents, what is left becomes `?`."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return re.sub(r"[^\x20-\x7e]", "?", plain)

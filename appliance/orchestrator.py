@@ -21,7 +21,7 @@ from appliance.events.hub import Event, Hub
 from appliance.health import Health
 from appliance.neighbours import Neighbours
 from appliance.paths import Paths
-from appliance.provisions import publish_loaders, publish_rescue_root
+from appliance.provisions import publish_loaders, publish_rescue_roots
 from appliance.reconcile import publish_boot_files, reconcile
 from appliance.render import Renderer
 from appliance.run import CommandFailed
@@ -65,7 +65,8 @@ class Orchestrator:
         self._seen = Seen()
         self._store = Store(paths.published, paths.kernels, keep=chosen.keep)
         self._folder = DropFolder(paths.kernels)
-        self._rescue: menu.RescueRoot | None = None  # None until the volume could be opened
+        # None until the volume could be opened
+        self._rescue: tuple[menu.RescueRoot, ...] | None = None
         self._due = asyncio.Event()  # something changed: reconcile
         self._neighbours = Neighbours(chosen, self._fault, self._due.set)
         self._silence = SilenceWatch(chosen.http_port, self._silence_changed)
@@ -190,7 +191,7 @@ class Orchestrator:
             self._store.open()
         # Each time, as somebody may have emptied published/.
         publish_loaders(self._paths)
-        self._rescue = publish_rescue_root(self._paths)
+        self._rescue = publish_rescue_roots(self._paths)
         catalog = self._store.publish(scan(self._paths.kernels, seen=self._seen))
         self._store.retire(time.time())
         return catalog
@@ -241,7 +242,7 @@ class Orchestrator:
                     asyncio.get_running_loop().call_later(_NETWORK_LOOK, self._due.set)
             self._control.status_changed()
 
-    async def _look(self, catalog: Catalog, rescue: menu.RescueRoot) -> Situation:
+    async def _look(self, catalog: Catalog, rescue: tuple[menu.RescueRoot, ...]) -> Situation:
         """Put together what is known now."""
         try:
             found = network.resolve(self._settings, await network.read_interfaces())

@@ -1,14 +1,14 @@
-"""What the image brings into published/: the loaders of each firmware and the rescue root."""
+"""What the image brings into published/: the loaders of each firmware and the rescue roots."""
 
 from __future__ import annotations
 
 import filecmp
 import hashlib
 import json
-import os
-import shutil
 from pathlib import Path, PurePosixPath
 
+from appliance.catalog.model import Arch
+from appliance.files import replace_file
 from appliance.menu import RescueRoot
 from appliance.paths import Paths
 
@@ -21,35 +21,39 @@ def publish_loaders(paths: Paths) -> None:
     paths.published.mkdir(parents=True, exist_ok=True)
     paths.published.chmod(0o755)
     for source in sorted((paths.provisions / "loaders").iterdir()):
-        target = paths.published / source.name
-        if not (target.is_file() and filecmp.cmp(source, target, shallow=False)):
-            _copy(source, target)
+        _publish(source, paths.published, PurePosixPath(source.name))
 
 
-def publish_rescue_root(paths: Paths) -> RescueRoot:
-    """Copy the rescue root to a folder of its version, and return where it is."""
-    root = rescue_root(paths.provisions / "rescue")
-    for source, path in ((root.cpio, "rescue.cpio.gz"), (root.ext2, "rescue.ext2.gz")):
-        target = paths.published / source
-        if not target.is_file():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _copy(paths.provisions / "rescue" / path, target)
-    return root
+def publish_rescue_roots(paths: Paths) -> tuple[RescueRoot, ...]:
+    """Copy each architecture's rescue root to a folder of its version; return where they are."""
+    roots = rescue_roots(paths.provisions / "rescue")
+    for root in roots:
+        brought = paths.provisions / "rescue" / root.arch
+        for path in (root.cpio, root.ext2):
+            _publish(brought / path.name, paths.published, path)
+    return roots
 
 
-def rescue_root(folder: Path) -> RescueRoot:
-    """Return where the rescue root of a folder is published; its version is its contents'."""
+def rescue_roots(folder: Path) -> tuple[RescueRoot, ...]:
+    """Return where the rescue roots of a folder are published, one for each architecture in it."""
+    return tuple(_rescue_root(folder / arch) for arch in Arch if (folder / arch).is_dir())
+
+
+def _rescue_root(folder: Path) -> RescueRoot:
     description = (folder / "rescue.json").read_bytes()
-    version = _RESCUE / hashlib.sha256(description).hexdigest()[:16]
+    # The version is that of the contents, which the description has the checksums of.
+    version = _RESCUE / folder.name / hashlib.sha256(description).hexdigest()[:16]
     return RescueRoot(
+        arch=Arch(folder.name),
         cpio=version / "rescue.cpio.gz",
         ext2=version / "rescue.ext2.gz",
         ramdisk_size=int(json.loads(description)["ramdisk_size"]),
     )
 
 
-def _copy(source: Path, target: Path) -> None:
-    aside = target.with_name(f".{target.name}.new")
-    shutil.copyfile(source, aside)
-    aside.chmod(0o644)
-    os.replace(aside, target)
+def _publish(source: Path, folder: Path, path: PurePosixPath) -> None:
+    target = folder / path
+    is_ours = target.is_file() and target.resolve() == folder.resolve() / path  # behind no link
+    # Compared in full once, then by size and time alone, as it is asked after each change.
+    if not (is_ours and filecmp.cmp(source, target, shallow=False)):
+        replace_file(folder, path, source.read_bytes())

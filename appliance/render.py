@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import jinja2
 
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC
+from appliance.menu import Firmware
 from appliance.situation import Situation
 
 # Path to text. `etc/…` is a daemon's, under the run folder; `tftp/…` is a machine's, published.
@@ -30,6 +31,8 @@ class Renderer:
             # Text for daemons and firmware, not HTML: what goes in is checked at the border.
             autoescape=False,
         )
+        self._environment.globals["Firmware"] = Firmware
+        self._environment.filters |= {"screen": screen, "ipxe": ipxe, "menu_c32": menu_c32}
 
     def boot_files(self, situation: Situation) -> Tree:
         """Return the front page, and on a network the menus in every loader's language."""
@@ -72,3 +75,35 @@ def serial_port(console: str) -> int | None:
     """Return the serial port that the kernels' console is on, so that menus show there too."""
     match = re.search(r"console=ttyS(\d)", console)
     return int(match[1]) if match else None
+
+
+# Text in the language of each loader. What goes in is printable ASCII.
+
+_SCREEN = 76  # columns; what firmware shows a menu on has 80, with a border
+_IPXE_SEPARATORS = frozenset({"||", "&&", ";"})
+
+
+def screen(text: str) -> str:
+    """Shorten a text in its middle to what fits on a line of a menu."""
+    if len(text) <= _SCREEN:
+        return text
+    half = (_SCREEN - 3) // 2
+    return f"{text[: _SCREEN - 3 - half]}...{text[-half:]}"
+
+
+def ipxe(text: str) -> str:
+    """Escape a text for the end of a line in an iPXE script (src/core/exec.c, settings.c).
+
+    `${` would be expanded; as nothing quotes it, it is shown as `$(`. Words that end a command or
+    begin a comment are none behind a setting that does not exist, which expands to nothing.
+    """
+    words = text.replace("${", "$(").split(" ")
+    return " ".join(
+        f"${{nothing}}{word}" if word in _IPXE_SEPARATORS or word.startswith("#") else word
+        for word in words
+    )
+
+
+def menu_c32(text: str) -> str:
+    """Escape a text for a label of syslinux's menu.c32, where `^` marks a key and is not shown."""
+    return text.replace("^", "?")

@@ -220,9 +220,15 @@ class Settings(BaseSettings):
     console: str = _setting(
         "console=tty0 console=ttyS0,115200n8",
         "Kernel",
-        "Consoles of every kernel; the last one gets init's output.",
+        "Consoles of every x86 kernel; the last one gets init's output.",
         "console=… words",
         max_length=512,
+    )
+    console_arm64: str = _setting(
+        "console=tty0 console=ttyAMA0,115200n8",
+        "Kernel",
+        "Consoles of every arm64 kernel; the last one gets init's output.",
+        "console=… words",
     )
     cmdline: str = _setting(
         "",
@@ -276,14 +282,14 @@ class Settings(BaseSettings):
             raise ValueError("not an interface's name")
         return value
 
-    @field_validator("prompt", "console", "cmdline")
+    @field_validator("prompt", "console", "console_arm64", "cmdline")
     @classmethod
     def _printable(cls, value: str) -> str:
         if not _PRINTABLE.fullmatch(value):
             raise ValueError("not printable ASCII")
         return value
 
-    @field_validator("console", "cmdline")
+    @field_validator("console", "console_arm64", "cmdline")
     @classmethod
     def _no_syntax_of_loaders(cls, value: str) -> str:
         # iPXE would expand or run these; there is no way to quote them.
@@ -293,7 +299,7 @@ class Settings(BaseSettings):
             raise ValueError("a comment for iPXE")
         return value
 
-    @field_validator("console")
+    @field_validator("console", "console_arm64")
     @classmethod
     def _only_consoles(cls, value: str) -> str:
         if not all(word.startswith("console=") for word in value.split()):

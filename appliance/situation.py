@@ -17,6 +17,7 @@ class Loaders:
 
     bios: str
     efi_x64: str
+    efi_arm64: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,11 @@ class Situation:
     def loaders(self) -> Loaders:
         """What the boot server hands out."""
         pxelinux = self.settings.bios_loader == "pxelinux"
-        return Loaders(bios="pxelinux.0" if pxelinux else "undionly.kpxe", efi_x64="snponly.efi")
+        return Loaders(
+            bios="pxelinux.0" if pxelinux else "undionly.kpxe",
+            efi_x64="snponly.efi",
+            efi_arm64="ipxe-arm64.efi",
+        )
 
     @property
     def base_url(self) -> str | None:

@@ -11,7 +11,7 @@ from appliance.catalog.model import Catalog
 from appliance.daemons import ALL
 from appliance.network import read_interfaces, resolve
 from appliance.paths import Paths
-from appliance.provisions import rescue_root
+from appliance.provisions import rescue_roots
 from appliance.reconcile import everything, run_folders, write_tree
 from appliance.render import Renderer
 from appliance.run import become
@@ -47,7 +47,7 @@ async def render(paths: Paths, yaml_file: Path | None, target: Path) -> int:
     network = resolve(chosen, await read_interfaces())
     url = base_url(chosen, network)
     catalog = Catalog(Store(paths.published, paths.kernels, chosen.keep).published())
-    rescue = rescue_root(paths.provisions / "rescue")
+    rescue = rescue_roots(paths.provisions / "rescue")
     plan = menu.plan(chosen, catalog, rescue, f"{url}/help.txt")
     situation = Situation(chosen, paths, plan, network, other_router="", other_dhcp_servers=())
     tree = everything(situation, ALL, Renderer(paths.templates))

@@ -1,17 +1,19 @@
 #!/bin/sh
-# Build the rescue root: build.sh OUTDIR
+# Build the rescue root around a static busybox: build.sh OUTDIR BUSYBOX
 #
+# BUSYBOX may be of another architecture: which applets it has is asked of the installed one, of the
+# same Debian release.
 # OUTDIR gets rescue.cpio.gz, rescue.ext2.gz and rescue.json (ramdisk_size in KiB, and of each
 # file its size in bytes and its SHA-256). The same input gives the same bytes. Needs
 # busybox-static, cpio, e2fsprogs >= 1.47.1 (Debian 13: its `mke2fs -d` sorts), and CAP_MKNOD.
 set -eu
 
 RAMDISK_SIZE=8192 # KiB; about 5 MiB of it are free
-BUSYBOX=$(command -v busybox)
 FILESYSTEM_UUID=b007d409-0000-4000-8000-000000000001
 export SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-1735689600}" LC_ALL=C
 umask 022
 
+busybox=$2
 source=$(dirname "$(realpath "$0")")/root
 mkdir -p "$1"
 outdir=$(realpath "$1")
@@ -31,9 +33,9 @@ make_tree() {
     chmod -R u=rwX,go=rX "$tree"
     chmod 755 "$tree/init" "$tree/etc/udhcpc/default.script" "$tree/bin/lspci"
     chmod 1777 "$tree/tmp"
-    cp "$BUSYBOX" "$tree/bin/busybox"
+    cp "$busybox" "$tree/bin/busybox"
     ln -s ../init "$tree/bin/init"
-    for applet in $("$BUSYBOX" --list); do
+    for applet in $(busybox --list); do
         [ -e "$tree/bin/$applet" ] || [ -L "$tree/bin/$applet" ] || ln -s busybox "$tree/bin/$applet"
     done
     make_nodes
@@ -56,6 +58,7 @@ tty0 4 0
 tty1 4 1
 ttyS0 4 64
 ttyS1 4 65
+ttyAMA0 204 64
 urandom 1 9
 zero 1 5
 NODES

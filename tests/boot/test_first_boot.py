@@ -74,7 +74,7 @@ def test_a_distributions_kernel_boots_with_its_own_initrd(
 ) -> None:
     kernel = empty_lab.drop_demo_kernel()
     version = kernel.removeprefix("vmlinuz-")
-    (busybox,) = (empty_lab.boot / "published" / "rescue").glob("*/rescue.cpio.gz")
+    (busybox,) = (empty_lab.boot / "published/rescue/x86_64").glob("*/rescue.cpio.gz")
     own = initrd_that_says("the initrd of a distribution", busybox.read_bytes())
     (tmp_path / "initrd").write_bytes(own)
     empty_lab.drop(tmp_path / "initrd", f"initrd.img-{version}")

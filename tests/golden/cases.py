@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from appliance.catalog.model import Initrd, RamdiskFormat
+from appliance.catalog.model import Arch, Initrd, RamdiskFormat
 from appliance.daemons import ALL
 from appliance.reconcile import everything, write_tree
 from appliance.render import Renderer, Tree
@@ -46,6 +46,15 @@ CASES: dict[str, Situation] = {
         ),
         a_kernel("bzImage", config=a_config(*EXT2_CAPABLE)),
         a_kernel("by-hand", initrd=Initrd(RamdiskFormat.EXT2, 524288)),
+    ),
+    "architectures": a_situation(
+        Settings(interface="eth1"),
+        a_kernel("Image", version="6.12.0-arm", arch=Arch.ARM64),
+        a_kernel("a ${name} || of # its; own ^ Größe", initrd=CPIO_INITRD),
+        a_kernel("-" * 100 + "x" * 100),
+    ),
+    "only-arm64": a_situation(
+        Settings(interface="eth1", menu_timeout=5), a_kernel("Image", arch=Arch.ARM64)
     ),
     "local-by-default": a_situation(
         Settings(interface="eth1", default_entry="local", menu_timeout=10), *_KERNELS

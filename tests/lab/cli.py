@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = verbs.add_parser("demo", help="lab up, a kernel dropped, a machine booted, lab down")
     demo.set_defaults(verb=_demo)
     for each in (boot, demo):
-        each.add_argument("--firmware", choices=("bios", "uefi"), default="bios")
+        each.add_argument("--firmware", choices=("bios", "uefi", "uefi-arm64"), default="bios")
     verbs.add_parser("shell", help="a shell in the lab").set_defaults(verb=_shell)
     verbs.add_parser("down", help="remove the lab").set_defaults(verb=_down)
     return parser
@@ -95,7 +95,7 @@ def _boot(arguments: argparse.Namespace) -> int:
             lab.attach()
         else:
             lab.up()
-        _drop(lab, arguments.kernel, arguments.initrd)
+        _drop(lab, arguments.firmware, arguments.kernel, arguments.initrd)
         _watch(lab, arguments.firmware, arguments.expect, arguments.timeout)
     finally:
         if stays:
@@ -105,11 +105,11 @@ def _boot(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _drop(lab: Lab, kernel: Path | None, initrd: Path | None) -> None:
+def _drop(lab: Lab, firmware: Firmware, kernel: Path | None, initrd: Path | None) -> None:
     """Drop what is to be booted and wait until a machine would get it."""
     since = time.time()
     if kernel is None:
-        name = lab.drop_demo_kernel()
+        name = lab.drop_demo_kernel("arm64" if firmware == "uefi-arm64" else "amd64")
     else:
         if initrd is not None:
             lab.drop(initrd)
@@ -137,7 +137,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     with Lab("demo") as lab:
         print("lab: up", flush=True)
         lab.up()
-        _drop(lab, None, None)
+        _drop(lab, arguments.firmware, None, None)
         _watch(lab, arguments.firmware, RESCUE_SHELL, 60)
     print(_WHAT_NEXT)
     return 0

@@ -1,20 +1,21 @@
 #!/bin/sh
-# Debian's cloud kernel as a user would drop it: demo-kernel.sh OUTDIR
+# Debian's cloud kernel as a user would drop it: demo-kernel.sh OUTDIR ARCHITECTURE
 #
 # OUTDIR gets vmlinuz-V and modules-V.cpio.gz, the drivers of virtual network cards with what they
 # depend on, uncompressed, as the rescue root's modprobe knows no xz.
 set -eu
 
-outdir=$1 fetched=$(mktemp -d) layer=$(mktemp -d)
+outdir=$1 architecture=$2 fetched=$(mktemp -d) layer=$(mktemp -d)
 cards='virtio_net e1000 e1000e igb igbvf ixgbevf vmxnet3 ena hv_netvsc gve mana xen-netfront'
 
 mkdir -p "$outdir"
 cd "$fetched"
+dpkg --add-architecture "$architecture"
 apt-get update -q
 # The metapackage names the kernel of the day.
-package=$(apt-cache depends --important linux-image-cloud-amd64 |
-    sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\).*/\1/p')
-apt-get download -q "$package"
+package=$(apt-cache depends --important "linux-image-cloud-$architecture:$architecture" |
+    sed -n 's/.*Depends: \(linux-image-[0-9][^ :]*\).*/\1/p')
+apt-get download -q "$package:$architecture"
 dpkg-deb -x ./*.deb .
 version=${package#linux-image-}
 cp "boot/vmlinuz-$version" "$outdir/"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 import docker
 from docker.models.containers import Container
@@ -20,7 +20,12 @@ from tests.lab.project import CHECKOUT, LabError, Project, uninterrupted
 
 FOLDERS = ("kernels", "recipes", "roots", "requests", "machines", "clients", "published")
 SETTINGS = {"BOOTDROP_INTERFACE": "br0"}
-DEMO = "/usr/share/bootdrop-lab/demo"  # in the lab's image: a kernel and its modules
+DEMO = (
+    "/usr/share/bootdrop-lab/demo"  # in the lab's image, by architecture: a kernel and its modules
+)
+
+
+DemoArchitecture = Literal["amd64", "arm64"]  # by Debian's names
 
 
 class Lab:
@@ -149,17 +154,22 @@ class Lab:
         """Remove a file from kernels/."""
         (self.boot / "kernels" / name).unlink()
 
-    def drop_demo_kernel(self) -> str:
+    def drop_demo_kernel(self, architecture: DemoArchitecture = "amd64") -> str:
         """Drop Debian's cloud kernel and its modules out of the lab's image; return its name."""
-        copy = f"cp {DEMO}/modules-* {DEMO}/vmlinuz-* /kernels/ && cd {DEMO} && echo vmlinuz-*"
+        return self.fetch_demo_kernel(self.boot / "kernels", architecture).name
+
+    def fetch_demo_kernel(self, folder: Path, architecture: DemoArchitecture) -> Path:
+        """Copy Debian's cloud kernel and its modules into a folder; return the kernel's path."""
+        demo = f"{DEMO}/{architecture}"
+        copy = f"cp {demo}/modules-* {demo}/vmlinuz-* /folder/ && cd {demo} && echo vmlinuz-*"
         said = self.docker.containers.run(
             self.project.image("lab"),
             ["sh", "-c", copy],
-            volumes={str(self.boot / "kernels"): {"bind": "/kernels", "mode": "rw"}},
+            volumes={str(folder): {"bind": "/folder", "mode": "rw"}},
             network_mode="none",
             remove=True,
         )
-        return said.decode().strip()
+        return folder / said.decode().strip()
 
     # --- the appliance
 

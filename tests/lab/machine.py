@@ -16,28 +16,60 @@ from docker.models.containers import Container
 from tests.lab.feed import Feed, WaitedInVain
 from tests.lab.stream import Stream
 
-Firmware = Literal["bios", "uefi"]
+Firmware = Literal["bios", "uefi", "uefi-arm64"]
 Nic = Literal["virtio-net-pci", "e1000", "e1000e"]
 
-# $1 is the machine's name; @TAP@ in what follows becomes the first tap that nobody holds. Its
-# lock is QEMU's for as long as it lives, so taps need no other bookkeeping.
+# $1 is the machine's name, $2 the file that its firmware's variables begin as, $3 QEMU; @TAP@ in
+# what follows becomes the first tap that nobody holds. Its lock is QEMU's for as long as it lives,
+# so taps need no other bookkeeping.
 _START = """
-name=$1; shift
+name=$1 variables=$2 qemu=$3; shift 3
 echo $$ >"/run/$name.pid"
 for number in 0 1 2 3 4 5 6 7 8 9 10 11; do
     exec 9>"/run/tap$number.lock"
     if flock --nonblock 9; then
-        cp /usr/share/OVMF/OVMF_VARS_4M.fd "/run/$name.vars"
+        cp "$variables" "/run/$name.vars"
         for word; do
             shift
             set -- "$@" "$(printf %s "$word" | sed "s/@TAP@/tap$number/")"
         done
-        exec qemu-system-x86_64 "$@"
+        exec "$qemu" "$@"
     fi
 done
 echo 'lab: all 12 taps are in use'
 exit 1
 """
+
+_FLASH = "if=pflash,format=raw"
+
+
+@dataclass(frozen=True)
+class _Platform:
+    """What a firmware needs of QEMU."""
+
+    qemu: str
+    machine: tuple[str, ...]
+    code: str = ""  # the firmware in flash memory; "": what QEMU brings
+    variables: str = "/dev/null"  # where its own copy of the variables begins
+
+
+_PLATFORMS: dict[Firmware, _Platform] = {
+    # Without graphics SeaBIOS mirrors what it and option ROMs print to the serial port.
+    "bios": _Platform("qemu-system-x86_64", ("-machine", "q35,graphics=off", "-cpu", "max")),
+    "uefi": _Platform(
+        "qemu-system-x86_64",
+        ("-machine", "q35", "-cpu", "max"),
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/OVMF/OVMF_VARS_4M.fd",
+    ),
+    # Pointer authentication as the architecture has it takes half of the time that a boot takes.
+    "uefi-arm64": _Platform(
+        "qemu-system-aarch64",
+        ("-machine", "virt", "-cpu", "max,pauth-impdef=on"),
+        "/usr/share/AAVMF/AAVMF_CODE.no-secboot.fd",
+        "/usr/share/AAVMF/AAVMF_VARS.fd",
+    ),
+}
 
 # What a terminal would act on: CSI and other escape sequences, carriage returns, and the way in
 # which iPXE takes back a prompt, whose text stays here.
@@ -68,7 +100,7 @@ class Hardware:
     """A machine as one would order it: one network card, no disk.
 
     firmware     "bios": SeaBIOS, its output and the card's iPXE ROM's mirrored to the serial port.
-                 "uefi": OVMF, with variables of its own.
+                 "uefi", "uefi-arm64": OVMF or AAVMF, with variables of its own.
     mac          the card's address; one from 52:54:00 that is new each time.
     memory       in QEMU's notation.
     option_rom   False drops the card's iPXE ROM, so that UEFI's own PXE runs; a BIOS has no other.
@@ -86,23 +118,19 @@ class Hardware:
 
     def words(self, variables: str) -> list[str]:
         """Return QEMU's arguments; `variables` is the file with OVMF's, "@TAP@" a tap's name."""
-        # Without KVM on purpose: it is not everywhere, and hangs on some hosts. "max" has a random
-        # number source, without which OVMF offers no boot from the network at all.
-        words = ["-accel", "tcg,thread=multi", "-cpu", "max", "-m", self.memory]
+        # Without KVM on purpose: it is not everywhere, and hangs on some hosts. The CPU "max" has a
+        # random number source, without which OVMF offers no boot from the network at all.
+        platform = _PLATFORMS[self.firmware]
+        words = ["-accel", "tcg,thread=multi", *platform.machine, "-m", self.memory]
         words += ["-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"]
         words += ["-object", "rng-random,id=random,filename=/dev/urandom"]
         words += ["-device", "virtio-rng-pci,rng=random"]
         words += ["-netdev", "tap,id=net,ifname=@TAP@,script=no,downscript=no"]
         card = f"{self.nic},netdev=net,mac={self.mac},bootindex=1"
         words += ["-device", card if self.option_rom else f"{card},romfile="]
-        if self.firmware == "bios":
-            # Without graphics SeaBIOS mirrors what it and option ROMs print to the serial port.
-            words += ["-machine", "q35,graphics=off"]
-        else:
-            flash = "if=pflash,format=raw"
-            words += ["-machine", "q35"]
-            words += ["-drive", f"{flash},readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"]
-            words += ["-drive", f"{flash},file={variables}"]
+        if platform.code:
+            words += ["-drive", f"{_FLASH},readonly=on,file={platform.code}"]
+            words += ["-drive", f"{_FLASH},file={variables}"]
         return [*words, *self.qemu]
 
 
@@ -147,7 +175,8 @@ class Machine:
         """Start the machine; a Machine is started once."""
         assert self._stream is None, "make another Machine of the same Hardware to boot again"
         words = self.hardware.words(f"/run/{self._name}.vars")
-        argv = ["sh", "-c", _START, "sh", self._name, *words]
+        platform = _PLATFORMS[self.hardware.firmware]
+        argv = ["sh", "-c", _START, "sh", self._name, platform.variables, platform.qemu, *words]
         self._start, self.powered_on = time.monotonic(), time.time()
         self._stream = Stream(self._container, argv, self._hear, self._wake)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path, PurePosixPath
@@ -19,13 +20,19 @@ from appliance.network import Interface, Network
 from appliance.paths import Paths
 from appliance.settings import AddressRange, Settings
 from appliance.situation import Situation
+from appliance.store import safe_name
 
+SAFE = re.compile(r"[A-Za-z0-9._/-]{1,60}")
 CHECKOUT = Path(__file__).parents[2]
-RESCUE = RescueRoot(
-    PurePosixPath("rescue/0123456789abcdef/rescue.cpio.gz"),
-    PurePosixPath("rescue/0123456789abcdef/rescue.ext2.gz"),
-    4096,
-)
+
+
+def a_rescue_root(arch: Arch) -> RescueRoot:
+    version = PurePosixPath("rescue", arch, "0123456789abcdef")
+    return RescueRoot(arch, version / "rescue.cpio.gz", version / "rescue.ext2.gz", 4096)
+
+
+RESCUE = a_rescue_root(Arch.X86_64)
+ARM64_RESCUE = a_rescue_root(Arch.ARM64)
 HELP = "http://192.168.10.1:8069/help.txt"
 EXT2_CAPABLE = ("BLK_DEV_INITRD", "RD_GZIP", "BLK_DEV_RAM", "EXT2_FS")
 
@@ -45,7 +52,8 @@ def a_kernel(  # noqa: PLR0913
     efi_stub: bool = True,
     dropped_at: float = 0,
 ) -> PublishedKernel:
-    folder = PurePosixPath("kernels", name.replace("/", "_"), "00112233445566aa")
+    safe = name.replace("/", "_") if SAFE.fullmatch(name) else safe_name(name)
+    folder = PurePosixPath("kernels", safe, "00112233445566aa")
     return PublishedKernel(
         name=name,
         id=folder.name,
@@ -81,7 +89,7 @@ def a_network(interface: str = "eth1") -> Network:
 
 
 def a_menu(settings: Settings, *kernels: PublishedKernel) -> Menu:
-    return plan(settings, Catalog(kernels), RESCUE, HELP)
+    return plan(settings, Catalog(kernels), (RESCUE, ARM64_RESCUE), HELP)
 
 
 def a_situation(settings: Settings | None = None, *kernels: PublishedKernel) -> Situation:

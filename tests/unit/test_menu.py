@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from appliance.catalog.model import Arch, Initrd, RamdiskFormat
-from appliance.menu import LOCAL, ramdisk_formats
+from appliance.menu import LOCAL, Firmware, Menu, ramdisk_formats
 from appliance.settings import Settings
 from tests.unit.builders import (
+    ARM64_RESCUE,
     CPIO_INITRD,
     EXT2_CAPABLE,
     HELP,
@@ -113,21 +114,63 @@ def test_an_empty_volume_waits_for_a_kernel() -> None:
     assert a_menu(Settings()).default is None
 
 
-def test_a_title_holds_nothing_that_a_loader_would_read_as_its_language() -> None:
-    (entry,) = a_menu(Settings(), a_kernel("a ${b} || ü ^c")).entries
-    assert entry.title == "a ?{b} ?? ? ?c (6.1.192)"
+def test_a_title_is_ascii_as_far_as_it_can_be() -> None:
+    (entry,) = a_menu(Settings(), a_kernel("Grüße ${b} 漢")).entries
+    assert entry.title == "Gru?e ${b} ? (6.1.192)"
+
+
+def default_of(menu: Menu, firmware: Firmware) -> str | None:
+    return menu.offer(firmware).default
 
 
 def test_uefi_boots_the_newest_kernel_that_it_can_start() -> None:
     old_format = a_kernel("new", efi_stub=False)
     menu = a_menu(Settings(), old_format, a_kernel("old"))
-    assert (menu.default, menu.default_efi) == ("new", "old")
-    assert a_menu(Settings(), old_format).default_efi is None
+    assert (menu.default, default_of(menu, Firmware.EFI_X64)) == ("new", "old")
+    assert menu.notices == (
+        "x86 UEFI machines boot old (6.1.192) when nobody chooses: they cannot start new (6.1.192)",
+    )
+    assert default_of(a_menu(Settings(), old_format), Firmware.EFI_X64) is None
 
 
 def test_a_kernel_of_32_bits_is_not_offered_to_uefi() -> None:
     (entry,) = a_menu(Settings(), a_kernel(arch=Arch.I386, initrd=CPIO_INITRD)).entries
-    assert not entry.efi_stub
+    assert entry.firmware == {Firmware.BIOS}
+
+
+def test_each_architecture_is_offered_its_own_kernels() -> None:
+    arm64 = a_kernel("Image", arch=Arch.ARM64)
+    menu = a_menu(Settings(console_arm64="console=ttyAMA0"), arm64, a_kernel("bzImage"))
+    seen = {
+        offer.firmware: ([entry.key for entry in offer.entries], offer.default)
+        for offer in menu.offers
+    }
+    assert seen == {
+        Firmware.BIOS: (["bzImage"], "bzImage"),
+        Firmware.EFI_X64: (["bzImage"], "bzImage"),
+        Firmware.EFI_ARM64: (["Image"], "Image"),
+    }
+    (entry,) = menu.offer(Firmware.EFI_ARM64).entries
+    assert entry.initrds == (ARM64_RESCUE.cpio,)
+    assert entry.cmdline == f"console=ttyAMA0 bootdrop.help={HELP}"
+
+
+def test_machines_without_a_kernel_of_their_own_wait_for_one() -> None:
+    menu = a_menu(Settings(), a_kernel("Image", arch=Arch.ARM64))
+    assert default_of(menu, Firmware.EFI_ARM64) == "Image"
+    assert default_of(menu, Firmware.BIOS) is None
+    assert menu.offer(Firmware.BIOS).entries == ()
+
+
+def test_the_local_disk_is_the_default_of_every_machine() -> None:
+    menu = a_menu(Settings(default_entry="local"), a_kernel("Image", arch=Arch.ARM64))
+    assert {offer.default for offer in menu.offers} == {LOCAL}
+
+
+def test_an_image_that_no_firmware_can_start_is_not_offered_and_told() -> None:
+    menu = a_menu(Settings(), a_kernel("Image", arch=Arch.ARM64, efi_stub=False))
+    assert menu.entries == ()
+    assert menu.notices == ("Image: no firmware can start it: build it with CONFIG_EFI=y",)
 
 
 def test_a_kernel_may_be_called_like_the_menus_own_entries() -> None:
