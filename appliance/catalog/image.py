@@ -11,6 +11,8 @@ from appliance.catalog.decompress import Compression, Corrupt, decompress, piece
 from appliance.catalog.model import HEAD_LENGTH, Arch, CutShort, KernelImage, NotAKernel
 
 LONGEST = 512 << 20  # bytes of a kernel unpacked; today's have 40 million
+# Not lz4: its decoder is our own, and takes seconds while other kernels wait to be published.
+_UNPACKED = frozenset(Compression) - {Compression.LZ4, Compression.LZOP}
 _HEADER = 0x40  # bytes
 _MAGIC_AT = 0x38
 _MAGIC = b"ARM\x64"
@@ -46,7 +48,7 @@ def identify_packed(
     Unpacks all of it, some tenths of a second: nothing but its end tells that it is whole.
     """
     compression = recognise(head)
-    if compression is None or not _begins_with_image(stream, compression):
+    if compression not in _UNPACKED or not _begins_with_image(stream, compression):
         return None
     stream.seek(0)
     contents = _Contents(decompress(stream, compression, LONGEST))

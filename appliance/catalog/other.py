@@ -9,6 +9,7 @@ from appliance.catalog.model import NotAKernel
 
 _UNPACK = "unpack it and drop its vmlinuz"
 _INITRD = "an initrd is found as initrd-VERSION.img"
+_NO_IMAGE = f"data without an arm64 Image in them, not a kernel; {_INITRD}"
 
 # (offset, magic, what it is); the first that fits.
 _MAGICS: tuple[tuple[int, bytes, str], ...] = (
@@ -22,11 +23,15 @@ _MAGICS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xed\xab\xee\xdb", f"an RPM package: {_UNPACK}"),
     (257, b"ustar", "a tar archive: unpack it and drop its bzImage or vmlinuz"),
     (0, b"PK\x03\x04", "a zip archive: unpack it and drop its bzImage or vmlinuz"),
-    (0, b"\x1f\x8b", f"gzip data without an arm64 Image in them, not a kernel; {_INITRD}"),
-    (0, b"\xfd7zXZ\0", f"xz data without an arm64 Image in them, not a kernel; {_INITRD}"),
-    (0, b"\x28\xb5\x2f\xfd", f"zstd data without an arm64 Image in them, not a kernel; {_INITRD}"),
-    (0, b"\x02\x21\x4c\x18", f"lz4 data without an arm64 Image in them, not a kernel; {_INITRD}"),
-    (0, b"BZh", f"bzip2 data without an arm64 Image in them, not a kernel; {_INITRD}"),
+    (0, b"\x1f\x8b", f"gzip {_NO_IMAGE}"),
+    (0, b"\xfd7zXZ\0", f"xz {_NO_IMAGE}"),
+    (0, b"\x28\xb5\x2f\xfd", f"zstd {_NO_IMAGE}"),
+    (
+        0,
+        b"\x02\x21\x4c\x18",
+        f"lz4 data, not a kernel (pack an Image with gzip); {_INITRD}",
+    ),
+    (0, b"BZh", f"bzip2 {_NO_IMAGE}"),
     (0x8001, b"CD001", "a CD image: mount it and drop its vmlinuz and initrd"),
 )
 

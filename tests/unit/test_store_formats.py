@@ -17,6 +17,8 @@ from tests.unit.catalog.kernels import (
 )
 from tests.unit.test_store import Lab
 
+PACKED = sorted(COMPRESS.keys() - {Compression.LZ4})
+
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
@@ -35,7 +37,7 @@ def test_a_signed_kernel_is_published_with_its_certificate(lab: Lab) -> None:
     assert lab.read(lab.only().kernel) == signed
 
 
-@pytest.mark.parametrize("compression", list(COMPRESS))
+@pytest.mark.parametrize("compression", PACKED)
 def test_a_packed_image_is_published_unpacked(lab: Lab, compression: Compression) -> None:
     image = make_image("6.12.0-arm")
     lab.drop("Image.gz", COMPRESS[compression](image))

@@ -18,6 +18,7 @@ from tests.unit.catalog.kernels import (
     packed_gzip,
 )
 
+PACKED = sorted(COMPRESS.keys() - {Compression.LZ4})
 VERSION = "6.12.0-arm"
 IMAGE = make_image(VERSION)
 IMAGE_GZ = packed_gzip(IMAGE)
@@ -53,10 +54,17 @@ def test_an_image_without_an_efi_stub_does_not_say_how_long_it_is() -> None:
     assert look_at(bare[:-1]) == a_kernel(None, efi_stub=False)
 
 
-@pytest.mark.parametrize("compression", list(COMPRESS))
+@pytest.mark.parametrize("compression", PACKED)
 def test_a_packed_image_is_read_through_its_packing(compression: Compression) -> None:
     packed = COMPRESS[compression](IMAGE)
     assert look_at(packed) == a_kernel(len(packed), packed=compression)
+
+
+def test_an_image_that_only_a_slow_decoder_could_read_is_to_be_packed_otherwise() -> None:
+    found = look_at(COMPRESS[Compression.LZ4](IMAGE))
+    assert found == NotAKernel(
+        "lz4 data, not a kernel (pack an Image with gzip); an initrd is found as initrd-VERSION.img"
+    )
 
 
 @pytest.mark.parametrize("compression", list(COMPRESS))
