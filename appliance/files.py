@@ -22,15 +22,16 @@ def replace_file(folder: Path, path: PurePosixPath, content: bytes) -> None:
 
     Folders on the way are made. A link in their place, or in the file's, is removed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _parent(folder, path, _make_step) as parent:
-        aside = f".{path.name}.new"
-        with suppress(FileNotFoundError):
-            os.unlink(aside, dir_fd=parent)
-        with open(os.open(aside, _WRITE, 0o600, dir_fd=parent), "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), 0o644)
-        os.rename(aside, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+    with _named(folder / path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _parent(folder, path, _make_step) as parent:
+            aside = f".{path.name}.new"
+            with suppress(FileNotFoundError):
+                os.unlink(aside, dir_fd=parent)
+            with open(os.open(aside, _WRITE, 0o600, dir_fd=parent), "wb") as file:
+                file.write(content)
+                os.fchmod(file.fileno(), 0o644)
+            os.rename(aside, path.name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
 def read_file(folder: Path, path: PurePosixPath) -> bytes | None:
@@ -50,16 +51,20 @@ def read_file(folder: Path, path: PurePosixPath) -> bytes | None:
 
 def make_folder(folder: Path) -> None:
     """Make a folder that everybody may read, in place of a link if there is one; raises OSError."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    parent = os.open(folder.parent, _FOLDER)
+    with _named(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _parent(folder.parent, PurePosixPath(folder.name), _step) as parent:
+            os.close(_make_step(parent, folder.name))
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Name the whole path in an OSError: descriptors know the last part of it, or none."""
     try:
-        below = _make_step(parent, folder.name)
-        try:
-            os.fchmod(below, 0o755)
-        finally:
-            os.close(below)
-    finally:
-        os.close(parent)
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(file), None
+        raise
 
 
 @contextmanager

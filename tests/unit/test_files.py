@@ -59,5 +59,6 @@ def test_a_folder_is_made_in_place_of_a_link(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "pxelinux.cfg").write_bytes(b"a file")
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(NotADirectoryError) as raised:
         replace_file(tmp_path, MENU, b"menu")
+    assert raised.value.filename == str(tmp_path / MENU)
