@@ -9,11 +9,12 @@ _NEWC = "070701" + "{:08x}" * 13  # Documentation/driver-api/early-userspace/buf
 _EXECUTABLE_FILE = 0o100755
 
 
-def cpio(files: Mapping[str, str]) -> bytes:
+def cpio(files: Mapping[str, str | bytes]) -> bytes:
     """Return a newc archive of executable files."""
     parts = []
-    for inode, (name, text) in enumerate([*files.items(), ("TRAILER!!!", "")], 1):
-        encoded, data = name.encode() + b"\0", text.encode()
+    for inode, (name, content) in enumerate([*files.items(), ("TRAILER!!!", "")], 1):
+        encoded = name.encode() + b"\0"
+        data = content if isinstance(content, bytes) else content.encode()
         fields = (inode, _EXECUTABLE_FILE, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0)
         head = _NEWC.format(*fields).encode() + encoded
         parts += [_aligned(head), _aligned(data)]

@@ -65,7 +65,7 @@ def test_firmware_finds_the_server_where_the_menu_says_and_loads_its_file(
     lab = shared_lab
     with (
         neopxe(lab, CONFIGURATION + DISCOVERY[discovery]) as log,
-        recording(lab.lab_container, PXE) as capture,
+        recording(lab.network, PXE) as capture,
         lab.machine(HARDWARE[firmware]) as machine,
     ):
         log.wait_for(f"menu client={machine.hardware.mac}", BOOT)

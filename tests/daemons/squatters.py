@@ -9,20 +9,9 @@ from contextlib import contextmanager
 from tests.lab.lab import Lab
 
 
-def lab_container(lab: Lab) -> str:
-    """Return the id of the container that holds the lab's network."""
-    return next(
-        str(container.id)
-        for container in lab.docker.containers.list(
-            filters={"label": f"com.docker.compose.project={lab.project.name}"}
-        )
-        if container.labels["com.docker.compose.service"] == "lab"
-    )
-
-
 def lab_exec(lab: Lab, script: str) -> None:
     """Run a script in the lab's network, beside the appliance."""
-    subprocess.run(["docker", "exec", lab_container(lab), "sh", "-c", script], check=True)
+    subprocess.run(["docker", "exec", str(lab.network.id), "sh", "-c", script], check=True)
 
 
 @contextmanager
@@ -31,7 +20,7 @@ def beside(lab: Lab, script: str) -> Iterator[None]:
     container = lab.docker.containers.run(
         lab.project.image("appliance"),
         ["sh", "-ec", script],
-        network_mode=f"container:{lab_container(lab)}",
+        network_mode=f"container:{lab.network.id}",
         cap_add=["NET_RAW", "NET_ADMIN"],
         detach=True,
     )

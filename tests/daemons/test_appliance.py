@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemons.squatters import beside, lab_container, lab_exec
+from tests.daemons.squatters import beside, lab_exec
 from tests.lab.feed import Event, Status
 from tests.lab.lab import Lab
 from tests.lab.project import Project
@@ -64,7 +64,7 @@ def test_a_download_goes_on_whole_while_its_kernel_is_overwritten_and_removed(
     first = next(test_kernel_dir.glob("bzImage-*-labtest"))
     second = next(test_kernel_dir.glob("bzImage-*-noroot"))
     drop(first, "bzImage")
-    lab = lab_container(empty_lab)
+    lab = str(empty_lab.network.id)
     (path,) = (empty_lab.boot / "published" / "kernels" / "bzImage").glob("*/kernel")
     url = f"http://192.168.10.1:8069/{path.relative_to(empty_lab.boot / 'published')}"
     # Three seconds at this rate: long enough for both changes to be published in the meantime.

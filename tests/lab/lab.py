@@ -69,6 +69,19 @@ class Lab:
         Returns when both containers run: `wait_status` tells when it serves. What an earlier run
         of this name left behind (a SIGKILL) goes first. Raises LabError.
         """
+        self.up_network(settings)
+        try:
+            self._hear_engine()
+            self.project.compose("up", "--detach", "--no-build", "appliance")
+        except BaseException:
+            self.down()
+            raise
+
+    def up_network(self, settings: Mapping[str, str] | None = None) -> None:
+        """Start the network and the empty volume alone, for whoever is to serve on it.
+
+        Raises LabError.
+        """
         if self._containers(all_of_them=True) or self.project.folder.exists():
             self.down()
         for folder in FOLDERS:
@@ -77,8 +90,6 @@ class Lab:
         try:
             self.project.compose("up", "--detach", "--no-build", "lab")
             self._wait_for_network()
-            self._hear_engine()
-            self.project.compose("up", "--detach", "--no-build", "appliance")
         except BaseException:
             self.down()
             raise
@@ -211,7 +222,7 @@ class Lab:
     # --- machines
 
     @property
-    def lab_container(self) -> Container:
+    def network(self) -> Container:
         """The container that holds the network and runs the machines."""
         return self._container("lab")
 
@@ -221,7 +232,7 @@ class Lab:
         """Return a machine that is still off; `echo` is called with what its console shows."""
         if isinstance(hardware, str):
             hardware = Hardware(hardware)
-        return Machine(self._container("lab"), self.feed, hardware, echo)
+        return Machine(self.network, self.feed, hardware, echo)
 
     # --- inside
 
@@ -241,7 +252,7 @@ class Lab:
 
     def _wait_for_network(self) -> None:
         said = b""
-        for piece in self._container("lab").logs(stream=True, follow=True):
+        for piece in self.network.logs(stream=True, follow=True):
             said += piece
             if b"lab: the network is up" in said:
                 return
