@@ -8,7 +8,8 @@ export TEST_KERNEL_DIR ?= $(CURDIR)/.lab/testkernel
 
 .DEFAULT_GOAL = help
 .PHONY: help prepare build images demo test test-unit test-long lint lab-up lab-boot lab-shell \
-	lab-down bench-neopxe test-kernel settings-docs lock clean
+	lab-down bench-image bench-drop bench-neopxe bench-idle bench-boot test-kernel settings-docs \
+	lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -33,7 +34,7 @@ lint: prepare ## ruff and mypy
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
-	@$(PYTHON) -m mypy -p tests.lab
+	@$(PYTHON) -m mypy -p tests.lab -p bench
 
 build: prepare ## build the images
 	@$(LAB) build
@@ -49,6 +50,18 @@ lab-boot: prepare ## boot a machine: FIRMWARE= KERNEL= INITRD= EXPECT= TIMEOUT=
 
 lab-shell: prepare ## a shell on the lab's network
 	@$(LAB) shell
+
+bench-image: build
+	@$(PYTHON) -m bench.image
+
+bench-drop: bench-image ## measure: seconds from a kernel's drop to the menu that contains it
+	@$(PYTHON) -m bench.drop
+
+bench-idle: bench-image ## measure: memory, processor and start of an appliance that idles
+	@$(PYTHON) -m bench.idle
+
+bench-boot: bench-image $(if $(wildcard $(TEST_KERNEL_DIR)/bzImage-*),,test-kernel) ## measure: seconds from power-on to init, and what others need
+	@$(PYTHON) -m bench.boot
 
 lab-down: prepare ## remove the lab and what it had
 	@$(LAB) down
