@@ -19,7 +19,7 @@ _PATIENCE = 15.0
 _MOST_MACHINES = 1024  # anybody can make hardware addresses up; the oldest are forgotten
 
 # What dhcpd logs of a machine that boots (config/etc/dhcp/dhcpd.conf.j2), and of its address.
-_STAGE = re.compile(r"stage=(firmware|ipxe) ")
+_STAGE = re.compile(r"stage=(firmware|loader|ipxe) ")
 _ADDRESS = re.compile(r"DHCPACK on (?P<address>[\d.]+) to ")
 _BOOT_SERVER_NAMED_A_FILE = re.compile(r"answer client=\S+ .*\bfile=\S")
 _SCRIPT_BY_TFTP = re.compile(r"RRQ from \S+ filename autoexec\.ipxe")
@@ -35,7 +35,12 @@ class SilenceWatch:
         self._changed = changed
         self._http = f"TCP port {http_port} (HTTP)"
         self._tftp = f"UDP port {tftpd.PORT} (TFTP)"
-        self._boot_server = f"UDP port {server.PORT} (boot server)"
+        # By the stage in which a machine got its address: the port that it has to ask next.
+        self._next = {
+            "firmware": f"UDP port {server.PORT} (boot server)",
+            "loader": self._tftp,
+            "ipxe": self._http,
+        }
         self._stages: dict[str, str] = {}  # by hardware address, until it has its address
         self._machines: dict[str, str] = {}  # address to hardware address
         self._waiting: dict[str, asyncio.TimerHandle] = {}  # by hardware address
@@ -66,8 +71,7 @@ class SilenceWatch:
             _put(self._stages, machine, stage[1])
         elif (given := _ADDRESS.match(event.text)) and (known := self._stages.pop(machine, None)):
             _put(self._machines, given["address"], machine)
-            port = self._http if known == "ipxe" else self._boot_server
-            self._wait(machine, f"got the address {given['address']}", port)
+            self._wait(machine, f"got the address {given['address']}", self._next[known])
 
     def _wait(self, machine: str, did: str, port: str) -> None:
         self._stop_waiting(machine)

@@ -11,6 +11,7 @@ from appliance.silence import SilenceWatch
 MAC, ADDRESS = "52:54:00:12:34:56", "192.168.10.10"
 ACK = Event("dhcpd", f"DHCPACK on {ADDRESS} to {MAC} via br0", "dhcp", MAC)
 FIRMWARE = Event("dhcpd", f"stage=firmware mac={MAC}", "dhcp", MAC)
+TOLD_LOADER = Event("dhcpd", f"stage=loader mac={MAC}", "dhcp", MAC)
 IPXE = Event("dhcpd", f"stage=ipxe mac={MAC}", "dhcp", MAC)
 ANSWER = Event("neopxe", f"answer client={MAC} arch=bios item=1 file=a", "pxe", MAC)
 LOADER = Event("tftpd", f"RRQ from {ADDRESS} filename snponly.efi", "tftp", ADDRESS)
@@ -44,9 +45,10 @@ def said_after(*events: Event) -> str | None:
         ([FIRMWARE, ACK], "UDP port 4011 (boot server)"),
         ([FIRMWARE, ACK, ANSWER], "UDP port 69 (TFTP)"),
         ([FIRMWARE, ACK, ANSWER, LOADER, SCRIPT_BY_TFTP], "TCP port 8069 (HTTP)"),
+        ([TOLD_LOADER, ACK], "UDP port 69 (TFTP)"),
         ([IPXE, ACK], "TCP port 8069 (HTTP)"),
     ],
-    ids=["firmware", "answered firmware", "script by TFTP", "iPXE"],
+    ids=["firmware", "answered firmware", "script by TFTP", "told its loader", "iPXE"],
 )
 def test_a_silent_machine_is_told_with_the_port_that_it_should_have_asked(
     events: list[Event], port: str
