@@ -16,6 +16,8 @@ from appliance.settings import AddressRange, Settings
 # The article's range starts at the tenth address; below it an admin keeps fixed ones.
 _FIRST_LEASED = 10
 
+_SETTLES_IN = 0.1  # seconds after a change of a link within which more of them are taken together
+
 # RTMGRP_… of <linux/rtnetlink.h>
 _LINKS, _IPV4_ADDRESSES, _IPV6_ADDRESSES = 0x1, 0x10, 0x100
 
@@ -180,20 +182,31 @@ def _listed(interfaces: Sequence[Interface]) -> str:
 
 
 def watch_interfaces(changed: Callable[[], None]) -> socket.socket:
-    """Call `changed` whenever a link or an address comes, goes or changes (rtnetlink(7)).
+    """Call `changed` when links or addresses came, went or changed (rtnetlink(7)).
 
-    Returns the socket that listens; closing it ends the watch.
+    A burst of changes, such as containers make that start, is one. Returns the socket that
+    listens; closing it ends the watch.
     """
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
     netlink.setblocking(False)
     netlink.bind((0, _LINKS | _IPV4_ADDRESSES | _IPV6_ADDRESSES))
 
+    loop = asyncio.get_running_loop()
+    settling: asyncio.TimerHandle | None = None
+
+    def settle() -> None:
+        nonlocal settling
+        settling = None
+        changed()
+
     def drain() -> None:
+        nonlocal settling
         # An overflow (ENOBUFS) is one more reason to look again.
         with contextlib.suppress(BlockingIOError, OSError):
             while True:
                 netlink.recv(65536)
-        changed()
+        if settling is None:
+            settling = loop.call_later(_SETTLES_IN, settle)
 
-    asyncio.get_running_loop().add_reader(netlink, drain)
+    loop.add_reader(netlink, drain)
     return netlink
