@@ -16,6 +16,7 @@ from appliance.supervision import NotSupervised, Supervision
 # Seconds. A daemon that serves is asked at a modest rate, one that does not more often.
 _PROBE_SERVING = 30.0
 _PROBE_FAILING = 2.0
+_PROBE_STARTING = 0.1
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 60.0
 # A daemon that runs and fails so many probes in a row hangs.
@@ -80,17 +81,26 @@ class Health:
         if outcome.disturbed or watched.status.phase == "starting":
             self._probe_soon(daemon, watched)
 
+    def start_anew(self, daemon: Daemon) -> None:
+        """Have a daemon that shall run end and start."""
+        if self._of(daemon).situation is not None:
+            self._ask(daemon, self._supervision.restart)
+
     def process_state(self, daemon: Daemon, state: str) -> None:
         """Take in what supervisord says of a daemon's process."""
         watched = self._of(daemon)
         watched.process = state
         if watched.situation is None:
             return
-        if state == "RUNNING":
+        # supervisord calls it RUNNING after a second; it may have been seen to serve by then.
+        if state == "STARTING" or (state == "RUNNING" and watched.status.phase != "serving"):
             self._probe_soon(daemon, watched)
-        elif state == "EXITED":  # supervisord starts it again at once
+        elif state == "EXITED":
+            self._quiet(watched)
             self._hub.tell(Event(daemon.name, f"ended, is started again: {watched.last_line}"))
             self._set(watched, "starting", "")
+            # supervisord would do so itself, but within a second.
+            self._ask(daemon, self._supervision.start)
         elif state == "BACKOFF":
             self._set(watched, "failing", f"does not stay up: {watched.last_line}")
         elif state == "FATAL":
@@ -119,7 +129,7 @@ class Health:
             self._hub.tell(Event(daemon.name, printable(str(refused)), "fault"))
 
     def _probe_soon(self, daemon: Daemon, watched: _Watched) -> None:
-        if watched.process == "RUNNING":
+        if watched.process in ("STARTING", "RUNNING"):
             self._quiet(watched)
             watched.probe = asyncio.create_task(self._probe(daemon, watched))
 
@@ -129,13 +139,15 @@ class Health:
         try:
             await daemon.probe(watched.situation)
         except (NotServing, OSError) as reason:
-            self._set(watched, "failing", printable(str(reason)))
-            watched.failures += 1
-            if watched.failures == _FAILURES_OF_ONE_THAT_HANGS:
-                watched.failures = 0
-                self._hub.tell(Event(daemon.name, "runs and does not serve, is started anew"))
-                self._ask(daemon, self._supervision.restart)
-            again = _PROBE_FAILING
+            again = _PROBE_STARTING
+            if watched.process == "RUNNING":  # it has had its second to come up
+                self._set(watched, "failing", printable(str(reason)))
+                watched.failures += 1
+                if watched.failures == _FAILURES_OF_ONE_THAT_HANGS:
+                    watched.failures = 0
+                    self._hub.tell(Event(daemon.name, "runs and does not serve, is started anew"))
+                    self._ask(daemon, self._supervision.restart)
+                again = _PROBE_FAILING
         else:
             self._set(watched, "serving", "")
             watched.failures = 0
