@@ -6,23 +6,28 @@ Each thing that changes leads to the same step: look, plan, render, reconcile.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import time
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from appliance import menu, network, settings
-from appliance.catalog.model import Catalog
+from appliance.catalog.model import Catalog, Scan
 from appliance.catalog.scan import Seen, scan
 from appliance.control import ControlServer
+from appliance.copies import REFUSALS
 from appliance.daemons import ALL
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC, Daemon
 from appliance.daemons.tftpd import Tftpd
 from appliance.events import listener, syslog
+from appliance.events.drops import Brevity, differences
 from appliance.events.hub import Event, Hub
 from appliance.health import Health
 from appliance.neighbours import Neighbours
 from appliance.paths import Paths
 from appliance.provisions import publish_loaders, publish_rescue_roots
-from appliance.reconcile import publish_boot_files, reconcile
+from appliance.reconcile import publish_boot_files, published_path, reconcile
 from appliance.render import Renderer
 from appliance.run import CommandFailed
 from appliance.silence import SilenceWatch
@@ -33,8 +38,10 @@ from appliance.supervision import Supervision
 from appliance.watch import DropFolder
 
 NAME = "bootdrop"  # whose lines the orchestrator's own are
-# Seconds until a file that is still being written is looked at again.
-_PENDING_LOOK = 0.3
+# Seconds that new kernels are copied for before those that are ready get into the menu.
+_BATCH = 0.25
+# Seconds until a kernel that changed while it was copied is looked at again.
+_CHANGING_LOOK = 0.3
 # Seconds until a volume that could not be written is tried again.
 _VOLUME_LOOK = 5.0
 # Seconds until an interface or a port that cannot be used yet is tried again.
@@ -64,7 +71,10 @@ class Orchestrator:
         self._health = Health(self._supervision, hub, self._control.status_changed)
         self._seen = Seen()
         self._store = Store(paths.published, paths.kernels, keep=chosen.keep)
-        self._folder = DropFolder(paths.kernels)
+        self._folder = DropFolder(
+            paths.kernels, ours=(paths.published, paths.published / "kernels")
+        )
+        self._brevity = Brevity(self._say)
         # None until the volume could be opened
         self._rescue: tuple[menu.RescueRoot, ...] | None = None
         self._due = asyncio.Event()  # something changed: reconcile
@@ -73,6 +83,8 @@ class Orchestrator:
         self._catalog: Catalog | None = None  # None until the first scan is done
         self._offered = Catalog()  # what the menu that machines get was made from
         self._situation = Situation(chosen, paths, menu.Menu())
+        self._notices: frozenset[str] = frozenset()  # of the menu, that were told
+        self._root = 0  # inode of published/, in which in.tftpd stands
         self._faults: dict[str, str] = {}  # by what they are about
 
     async def run(self) -> None:
@@ -172,29 +184,72 @@ class Orchestrator:
             tasks.create_task(self._read_configurations(unread))
             async for _ in self._folder.changes():
                 try:
-                    catalog = await asyncio.to_thread(self._scan_and_publish)
+                    scanned, catalog = await asyncio.to_thread(self._scan_and_publish)
+                    self._follow_root()
                 except OSError as error:
-                    self._fault("volume", _refusal(error))
+                    self._fault("volume", self._refusal(error))
                     self._folder.rescan_in(_VOLUME_LOOK)
                     continue
-                self._fault("volume", None)
-                self._tell_difference(self._catalog or Catalog(), catalog)
-                if catalog != self._catalog:
-                    self._catalog = catalog
+                self._tell_volume()
+                before, self._catalog = self._catalog, catalog
+                for line in differences(before or Catalog(), catalog):
+                    self._brevity.say(line)
+                if catalog != before or self._is_menu_gone():
                     self._due.set()
-                if catalog.pending:
-                    self._folder.rescan_in(_PENDING_LOOK)
+                if scanned.look_in is not None:
+                    self._folder.rescan_in(scanned.look_in)
+                if len(catalog.pending) > len(scanned.pending):
+                    # The next batch, unless nothing of this one could be taken.
+                    self._folder.rescan_in(_CHANGING_LOOK if catalog == before else 0)
                 unread.set()
 
-    def _scan_and_publish(self) -> Catalog:
+    def _scan_and_publish(self) -> tuple[Scan, Catalog]:
         if self._rescue is None:
             self._store.open()
         # Each time, as somebody may have emptied published/.
         publish_loaders(self._paths)
         self._rescue = publish_rescue_roots(self._paths)
-        catalog = self._store.publish(scan(self._paths.kernels, seen=self._seen))
-        self._store.retire(time.time())
-        return catalog
+        scanned = scan(self._paths.kernels, seen=self._seen)
+        catalog = self._store.publish(scanned, _BATCH)
+        if self._is_writable():
+            self._store.retire(time.time())
+        return scanned, catalog
+
+    def _is_writable(self) -> bool:
+        # True for root but on a read-only file system.
+        return os.access(self._paths.published, os.W_OK)
+
+    def _tell_volume(self) -> None:
+        """Say what the volume does not take, and try again, as nothing tells when it does."""
+        blocked = self._store.blocked if self._is_writable() else REFUSALS[errno.EROFS]
+        self._fault("volume", blocked and f"{self._on_host(self._paths.published)}: {blocked}")
+        if blocked:
+            self._folder.rescan_in(_VOLUME_LOOK)
+
+    def _follow_root(self) -> None:
+        """Start in.tftpd anew where published/ is another folder than the one it stands in."""
+        before, self._root = self._root, self._paths.published.stat().st_ino
+        if before not in (0, self._root):
+            self._health.start_anew(self._daemons[Tftpd.name])
+
+    def _is_menu_gone(self) -> bool:
+        """Tell whether somebody deleted a menu."""
+        names = self._renderer.boot_file_names(self._situation)
+        return not all(published_path(self._situation, name).exists() for name in names)
+
+    def _on_host(self, path: object) -> str:
+        """Name a file of the volume as the container and as its user know it."""
+        inside = PurePosixPath(str(path))
+        if not inside.is_relative_to(self._paths.boot):
+            return str(inside)
+        return f"{inside} (boot/{inside.relative_to(self._paths.boot)} on the host)"
+
+    def _refusal(self, error: OSError) -> str:
+        """Say which file of the volume could not be written, and what to do."""
+        why = REFUSALS.get(error.errno or 0) or (
+            f"{error.strerror}: it has to be writable, with room for a copy of each kernel"
+        )
+        return f"{self._on_host(error.filename or self._paths.published)}: {why}"
 
     async def _read_configurations(self, unread: asyncio.Event) -> None:
         """Unpack kernels for their configuration, which takes long, after they can be booted."""
@@ -203,19 +258,6 @@ class Orchestrator:
             unread.clear()
             if await asyncio.to_thread(self._store.read_configs):
                 self._folder.rescan_in(0)
-
-    def _tell_difference(self, before: Catalog, after: Catalog) -> None:
-        known = {(each.name, each.id) for each in before.kernels}
-        for kernel in reversed(after.kernels):
-            if (kernel.name, kernel.id) not in known:
-                self._say(f"{kernel.name}: {kernel.version} is published as {kernel.id}")
-        for name in sorted(
-            {each.name for each in before.kernels}.difference(each.name for each in after.kernels)
-        ):
-            self._say(f"{name}: removed from the menu")
-        for refused in after.refused:
-            if refused not in before.refused:
-                self._say(f"{refused.path}: not served: {refused.reason}")
 
     # --- the step
 
@@ -233,7 +275,8 @@ class Orchestrator:
                 self._offered = catalog
                 self._fault("published", None)
             except OSError as error:
-                self._fault("published", _refusal(error))
+                self._fault("published", self._refusal(error))
+                asyncio.get_running_loop().call_later(_VOLUME_LOOK, self._due.set)
             for outcome in await reconcile(self._situation, ALL, self._renderer, self._supervision):
                 fault = outcome.fault and f"{outcome.daemon}: {outcome.fault}"
                 self._fault(f"reconcile {outcome.daemon}", fault)
@@ -267,14 +310,8 @@ class Orchestrator:
 
     def _tell_menu(self, plan: menu.Menu) -> None:
         for notice in plan.notices:
-            self._say(notice)
+            if notice not in self._notices:
+                self._brevity.say(notice)
+        self._notices = frozenset(plan.notices)
         default = next((each.title for each in plan.entries if each.key == plan.default), None)
         self._say(f"menu of {len(plan.entries)} entries, default: {default or plan.default}")
-
-
-def _refusal(error: OSError) -> str:
-    """Say which file of the volume could not be written, and what to do."""
-    return (
-        f"{error.filename}: {error.strerror}; boot/published/ on the host has to be writable, "
-        "with room for a copy of each kernel"
-    )

@@ -19,7 +19,8 @@ def publish_loaders(paths: Paths) -> None:
     """Copy the loaders that differ from what is published, each by rename."""
     # Readable by in.tftpd and nginx, whatever the umask of who made it.
     paths.published.mkdir(parents=True, exist_ok=True)
-    paths.published.chmod(0o755)
+    if paths.published.stat().st_mode & 0o777 != 0o755:  # a read-only volume may be right already
+        paths.published.chmod(0o755)
     for source in sorted((paths.provisions / "loaders").iterdir()):
         _publish(source, paths.published, PurePosixPath(source.name))
 

@@ -57,6 +57,11 @@ def write_tree(tree: Tree, folder: Path) -> None:
         replace_file(folder, path, text.encode())
 
 
+def published_path(situation: Situation, boot_file: PurePosixPath) -> Path:
+    """Return where a file of the tree's `tftp/…` is published."""
+    return situation.paths.published / boot_file.relative_to(_BOOT_FILES)
+
+
 def publish_boot_files(situation: Situation, renderer: Renderer) -> bool:
     """Put the menus into published/; tell whether any changed."""
     published = situation.paths.published

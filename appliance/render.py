@@ -36,7 +36,12 @@ class Renderer:
 
     def boot_files(self, situation: Situation) -> Tree:
         """Return the front page, and on a network the menus in every loader's language."""
-        return self.files((_HELP, *_MENUS) if situation.network else (_HELP,), situation)
+        return self.files(map(str, self.boot_file_names(situation)), situation)
+
+    @staticmethod
+    def boot_file_names(situation: Situation) -> tuple[PurePosixPath, ...]:
+        """Return the paths of boot_files."""
+        return tuple(map(PurePosixPath, (_HELP, *_MENUS) if situation.network else (_HELP,)))
 
     def files(self, names: Iterable[str], situation: Situation) -> Tree:
         """Render templates by the paths that they produce."""

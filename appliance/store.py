@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
+import math
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
@@ -17,10 +18,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from weakref import WeakValueDictionary
 
 from appliance.catalog import ikconfig, initrd, kernel
-from appliance.catalog.decompress import Compression, Corrupt, decompress
-from appliance.catalog.image import LONGEST
+from appliance.catalog.decompress import Corrupt
 from appliance.catalog.lease import Writers, read_lease
 from appliance.catalog.manifest import COPIED, BrokenManifest, Manifest, Source, from_json, to_json
 from appliance.catalog.model import (
@@ -35,23 +36,15 @@ from appliance.catalog.model import (
 )
 from appliance.catalog.openat import Fingerprint, NotReadable, open_inside, resolve
 from appliance.catalog.pairing import Role
+from appliance.copies import BLOCKED, REFUSALS, copy_file, require_room, unpack_file
 from appliance.files import make_folder, read_file
 
 _LOG = logging.getLogger(__name__)
 
-_FICLONE = 0x40049409  # include/uapi/linux/fs.h: share the blocks instead of copying them
-_PIECE = 1 << 20  # bytes
 _MAKING = ".new-"  # folders of this prefix are half made, or half deleted
 _MANIFEST = "manifest.json"
 _CONFIG = "config"
 _RETIRED = "retired.json"  # {"SAFE/ID": seconds since the epoch when it was replaced}
-
-_NO_ROOM = {
-    errno.ENOSPC: "no space is left on the volume: delete something",
-    errno.EDQUOT: "the volume's quota is used up: delete something or raise it",
-    errno.EROFS: "the volume is read-only: mount it writable",
-    errno.EFBIG: "larger than a file may be on the volume",
-}
 
 
 class Changing(Exception):
@@ -87,40 +80,16 @@ def _paths(kernel_set: KernelSet) -> dict[Role, PurePosixPath]:
     return {role: path for role in COPIED if (path := paths[role]) is not None}
 
 
-def _unpack(source: int, target: Path, packed: Compression) -> bytes:
-    """Write what an open file unpacks to; return that's SHA-256. Raises Corrupt."""
-    digest = hashlib.sha256()
-    with open(source, "rb", buffering=0, closefd=False) as stream, open(target, "xb") as copy:
-        os.fchmod(copy.fileno(), 0o644)
-        stream.seek(0)
-        for piece in decompress(stream, packed, LONGEST):
-            digest.update(piece)
-            copy.write(piece)
-    return digest.digest()
-
-
-def _copy(source: int, target: Path) -> bytes:
-    """Copy an open file, sharing its blocks where the file system can; return its SHA-256."""
-    with open(target, "xb+", buffering=0) as copy:
-        os.fchmod(copy.fileno(), 0o644)
-        try:
-            fcntl.ioctl(copy.fileno(), _FICLONE, source)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-        else:
-            return hashlib.file_digest(copy, "sha256").digest()
-        digest = hashlib.sha256()
-        buffer = bytearray(_PIECE)
-        view = memoryview(buffer)
-        at = 0
-        while length := os.preadv(source, [buffer], at):
-            digest.update(view[:length])
-            written = 0
-            while written < length:
-                written += copy.write(view[written:length])
-            at += length
-        return digest.digest()
+def _is_whole(folder: Path, manifest: Manifest) -> bool:
+    """Tell whether all files of a version are there, as long as they were."""
+    try:
+        files = [(folder / role).lstat() for role in manifest.sizes]
+        return stat.S_ISREG((folder / _MANIFEST).lstat().st_mode) and all(
+            stat.S_ISREG(file.st_mode) and file.st_size == size
+            for file, size in zip(files, manifest.sizes.values(), strict=True)
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 class Store:
@@ -146,7 +115,9 @@ class Store:
         self._keep = keep
         self._retire_after = retire_after
         self._clock = clock
+        self.blocked: str | None = None  # why the volume took no copy, as the last publish saw it
         self._configs: dict[str, KernelConfig] = {}  # by _Version.key
+        self._distinct: WeakValueDictionary[bytes, KernelConfig] = WeakValueDictionary()
         # Names in the drop folder, with the config beside them; None until a scan told.
         self._dropped: dict[str, PurePosixPath | None] | None = None
         self._versions = {version.key: version for version in self._load()}
@@ -163,33 +134,47 @@ class Store:
         """Make the folder, and remove what a crash left half made. Raises OSError."""
         make_folder(self._root)
         for left_over in self._root.glob(f"{_MAKING}*"):
-            shutil.rmtree(left_over)
+            try:
+                shutil.rmtree(left_over)
+            except OSError as error:  # a read-only volume; what is published serves all the same
+                _LOG.warning("%s cannot be removed: %s", left_over, error.strerror)
 
     def published(self) -> tuple[PublishedKernel, ...]:
         """Return the current version of every name, newest first."""
         kernels = [self._published_kernel(version) for version in self._current.values()]
         return tuple(sorted(kernels, key=lambda one: (-one.dropped_at, one.name)))
 
-    def publish(self, scan: Scan) -> Catalog:
+    def publish(self, scan: Scan, seconds: float = math.inf) -> Catalog:
         """Copy what is new in a scan, and return all that can be booted.
 
         Where a kernel cannot be published (no room, still changing, refused), its name keeps the
-        version that it has, as long as a file of that name is in the drop folder. Raises OSError
-        where published/ cannot be read.
+        version that it has, as long as a file of that name is in the drop folder. After `seconds`
+        no further copy is begun: what is left is pending, so that of a great many kernels the first
+        need not wait for the last. Raises OSError where published/ cannot be read.
         """
         make_folder(self._root)
         self._forget_what_is_gone()
+        self.blocked = None
+        until = time.monotonic() + seconds
         refused = list(scan.refused)
         pending = set(scan.pending)
         for kernel_set in scan.sets:
             try:
-                self._current[kernel_set.name] = self._version_of(kernel_set)
+                sources = self._sources(kernel_set)
+                version = self._current.get(kernel_set.name)
+                if version is None or version.manifest.sources != sources:
+                    if time.monotonic() > until:
+                        raise Changing(kernel_set.kernel)
+                    version = self._new_version(kernel_set, sources)
+                self._current[kernel_set.name] = version
             except (Changing, Corrupt, FileNotFoundError):
                 pending.add(kernel_set.kernel)
             except NotReadable as error:
                 refused.append(Refused(kernel_set.kernel, str(error)))
             except OSError as error:
-                why = _NO_ROOM.get(error.errno or 0, error.strerror or str(error))
+                why = REFUSALS.get(error.errno or 0, error.strerror or str(error))
+                if error.errno in BLOCKED:
+                    self.blocked = why
                 refused.append(Refused(kernel_set.kernel, f"cannot be published: {why}"))
         dropped: dict[str, PurePosixPath | None] = {str(path): None for path in pending}
         dropped |= {str(one.path): None for one in refused}
@@ -205,24 +190,26 @@ class Store:
         )
 
     def _forget_what_is_gone(self) -> None:
-        """Drop versions whose files somebody deleted, so that they are made again."""
-        for key in [key for key in self._versions if not self._read(f"{key}/{_MANIFEST}")]:
-            version = self._versions.pop(key)
-            if self._current.get(version.manifest.name) == version:
-                del self._current[version.manifest.name]
+        """Drop versions of which somebody deleted something, so that they are made again."""
+        for key, version in tuple(self._versions.items()):
+            if not _is_whole(self._root / key, version.manifest):
+                del self._versions[key]
+                self._configs.pop(key, None)
+                if self._current.get(version.manifest.name) == version:
+                    del self._current[version.manifest.name]
 
-    def _version_of(self, kernel_set: KernelSet) -> _Version:
-        """Return the set's version: the one that is there, or a new one."""
-        sources = {
+    def _sources(self, kernel_set: KernelSet) -> dict[Role, Source]:
+        return {
             role: Source(path, self._fingerprint(path)) for role, path in _paths(kernel_set).items()
         }
-        current = self._current.get(kernel_set.name)
-        if current and current.manifest.sources == sources:
-            return current
+
+    def _new_version(self, kernel_set: KernelSet, sources: dict[Role, Source]) -> _Version:
+        require_room(self._root, sum(source.fingerprint.size for source in sources.values()))
         folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=self._root))
         try:
             manifest = self._make(folder, kernel_set, sources)
             version = _Version(f"{safe_name(manifest.name)}/{manifest.id}", manifest)
+            self._share(folder, version)
             self._install(folder, version)
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # gone by now, unless it failed
@@ -249,8 +236,9 @@ class Store:
             packed = {Role.KERNEL: kernel_set.image.packed}
             for role, fd in opened.items():
                 how = packed.get(role)
-                digest = _unpack(fd, folder / role, how) if how else _copy(fd, folder / role)
-                sizes[role] = (folder / role).stat().st_size
+                target = folder / role
+                digest = unpack_file(fd, target, how) if how else copy_file(fd, target)
+                sizes[role] = target.stat().st_size
                 whole.update(f"{role} {sizes[role]} ".encode() + digest)
             for role, fd in opened.items():
                 if Fingerprint.of(os.fstat(fd)) != sources[role].fingerprint:
@@ -289,6 +277,17 @@ class Store:
         if source.fingerprint.is_certain(self._clock()):
             return source
         return replace(source, fingerprint=replace(source.fingerprint, inode=0))
+
+    def _share(self, folder: Path, version: _Version) -> None:
+        """Let equal copies under other names be one on the disk; nothing changes them in place."""
+        roles = version.manifest.sources.keys()
+        for other in self._versions.values():
+            if other.manifest.id == version.manifest.id and other.manifest.sources.keys() == roles:
+                for role in roles:
+                    with suppress(OSError):  # a file system without links: the copy does as well
+                        os.link(self._root / other.key / role, folder / f"{role}.link")
+                        os.replace(folder / f"{role}.link", folder / role)
+                return
 
     def _install(self, folder: Path, version: _Version) -> None:
         """Give a finished folder its name; the same contents get the new manifest only."""
@@ -331,10 +330,8 @@ class Store:
                 manifest = from_json(self._read(f"{key}/{_MANIFEST}"))
                 if f"{safe_name(manifest.name)}/{manifest.id}" != key:
                     raise BrokenManifest("of another version")
-                for role, size in manifest.sizes.items():
-                    status = (folder / role).lstat()
-                    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
-                        raise BrokenManifest(f"{role} is not as long as it was")
+                if not _is_whole(folder, manifest):
+                    raise BrokenManifest("a file is missing or not as long as it was")
             except (BrokenManifest, OSError, ValueError) as error:
                 _LOG.warning("%s is passed over and made again when needed: %s", folder, error)
             else:
@@ -405,9 +402,13 @@ class Store:
         return tuple(sorted(deleted))
 
     def _delete(self, folder: Path) -> None:
-        """Take a version away at once, then its files, and its name's folder after the last."""
-        with tempfile.TemporaryDirectory(prefix=_MAKING, dir=self._root) as going:
-            os.rename(folder, Path(going, folder.name))
+        """Take a version away at once, then its files, and its name's folder after the last.
+
+        Makes nothing new, for which a full volume might have no room.
+        """
+        going = self._root / f"{_MAKING}{secrets.token_hex(8)}"
+        os.rename(folder, going)
+        shutil.rmtree(going)
         try:
             folder.parent.rmdir()
         except OSError as error:
@@ -421,8 +422,16 @@ class Store:
             text = self._read(f"{version.key}/{_CONFIG}")
             if not text:
                 return None
-            self._configs[version.key] = ikconfig.parse_config(text)
+            self._configs[version.key] = self._parsed(text)
         return self._configs[version.key]
+
+    def _parsed(self, text: str) -> KernelConfig:
+        """Read a .config; that of many kernels is the same, and takes a megabyte of memory."""
+        digest = hashlib.sha256(text.encode()).digest()
+        config = self._distinct.get(digest)
+        if config is None:
+            config = self._distinct[digest] = ikconfig.parse_config(text)
+        return config
 
     def read_configs(self) -> bool:
         """Find the .config of current kernels without one; True when publish would now say more.
@@ -452,6 +461,11 @@ class Store:
         if beside is not None:
             with open_inside(self._kernels, beside) as fd:
                 return os.pread(fd, ikconfig.LONGEST_TEXT, 0).decode("utf-8", "replace")
+        for other in tuple(self._versions.values()):
+            if other.key != version.key and other.manifest.id == version.manifest.id:
+                known = read_file(self._root, PurePosixPath(other.key, _CONFIG))
+                if known is not None:
+                    return known.decode("utf-8", "replace")
         with (
             open_inside(self._root, PurePosixPath(version.key, Role.KERNEL)) as fd,
             open(fd, "rb", closefd=False) as stream,

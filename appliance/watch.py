@@ -10,6 +10,8 @@ from pathlib import Path
 
 from asyncinotify import Event, Inotify, Mask, Watch
 
+from appliance.catalog.scan import DEEPEST, is_ignored
+
 _LOG = logging.getLogger(__name__)
 
 _EVERY = 60.0  # seconds; inotify does not see what an NFS client or another host writes
@@ -29,14 +31,21 @@ _CHANGES = (
 )
 # Around the drop folder itself, which may come later or come back.
 _AROUND = Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.ONLYDIR
+# In folders that are ours: what somebody took away has to be made again.
+_LOSSES = Mask.DELETE | Mask.MOVED_FROM | Mask.ONLYDIR
 
 
 class DropFolder:
-    """A folder that is watched with all folders in it, whether it is there yet or not."""
+    """A folder that is watched with all folders in it, whether it is there yet or not.
 
-    def __init__(self, folder: Path, every: float = _EVERY) -> None:
+    Of `ours`, folders with the same parent or below, only is told that something was taken away.
+    """
+
+    def __init__(self, folder: Path, every: float = _EVERY, ours: tuple[Path, ...] = ()) -> None:
         self._folder = folder
         self._every = every
+        self._ours = ours
+        self._said = False  # that some folder cannot be watched
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._around: Watch | None = None
@@ -81,9 +90,11 @@ class DropFolder:
     def _concerns_us(self, event: Event) -> bool:
         if event.mask & Mask.Q_OVERFLOW:
             return True
+        name = None if event.name is None else event.name.name
         if self._around is not None and event.watch is self._around:
-            return event.name is not None and event.name.name == self._folder.name
-        return not event.mask & Mask.IGNORED
+            return name in {self._folder.name, *(folder.name for folder in self._ours)}
+        # What appears or goes under such a name changes nothing: a browser's, rsync's, our own.
+        return not event.mask & Mask.IGNORED and not (name and is_ignored(name))
 
     def _watch_all(self, inotify: Inotify) -> None:
         """Watch the folder and all in it; a folder that is watched already stays so.
@@ -91,26 +102,33 @@ class DropFolder:
         Each is watched before it is listed: what is made in between is seen one way or the other.
         """
         self._around = self._watch(inotify, self._folder.parent, _AROUND)
-        todo = [self._folder]
+        for folder in self._ours:
+            self._watch(inotify, folder, _LOSSES)
+        todo = [(self._folder, 0)]
         while todo:
-            folder = todo.pop()
-            if self._watch(inotify, folder, _CHANGES) is not None:
-                todo += _folders_in(folder)
+            folder, depth = todo.pop()
+            if self._watch(inotify, folder, _CHANGES) is not None and depth < DEEPEST:
+                todo += [(inner, depth + 1) for inner in _folders_in(folder)]
 
-    @staticmethod
-    def _watch(inotify: Inotify, folder: Path, mask: Mask) -> Watch | None:
+    def _watch(self, inotify: Inotify, folder: Path, mask: Mask) -> Watch | None:
         try:
             return inotify.add_watch(folder, mask)
         except (FileNotFoundError, NotADirectoryError):
             return None  # gone again, or not there yet
         except OSError as error:  # no watches left (fs.inotify.max_user_watches), or not ours
-            _LOG.warning("%s is looked at every %g s only: %s", folder, _EVERY, error.strerror)
+            if not self._said:  # once: of a tree of thousands each could be said
+                self._said = True
+                _LOG.warning("%s is looked at every %g s only: %s", folder, _EVERY, error.strerror)
             return None
 
 
 def _folders_in(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return [
+                Path(entry)
+                for entry in entries
+                if entry.is_dir(follow_symlinks=False) and not is_ignored(entry.name)
+            ]
     except OSError:
         return []  # gone or unreadable: the scan tells which

@@ -22,7 +22,7 @@ LAYERS = (
     ("daemons", "render", "provisions"),
     ("events", "situation"),
     ("menu", "store", "network"),
-    ("catalog", "settings_docs"),
+    ("catalog", "copies", "settings_docs"),
     ("ports",),
     ("neopxe", "ethernet"),
     ("settings", "paths", "run", "files"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
 
@@ -103,6 +103,8 @@ class Scan:
     sets: tuple[KernelSet, ...] = ()
     refused: tuple[Refused, ...] = ()
     pending: tuple[PurePosixPath, ...] = ()  # still being written: looked at again soon
+    # Seconds until a pending file can be whole without a sign of it; None: nothing is pending.
+    look_in: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,10 @@ from appliance.catalog.openat import (
 from appliance.catalog.pairing import Role, partners, role_of
 
 STILL = 1.0  # seconds without a change after which a file without a length of its own is whole
-_DEEPEST = 16  # folders in folders
+DEEPEST = 16  # folders in folders
+# Seconds until a file that somebody has open for writing is looked at again: when it is closed,
+# inotify tells.
+_OPEN_LOOK = 2.0
 _LONGEST_NAME = 255  # characters under kernels/, as menus and TFTP requests take them
 _TEMPORARY = (".part", ".filepart", "~")  # what browsers, WinSCP and editors make
 
@@ -75,7 +78,8 @@ class _Folder:
     pending: dict[PurePosixPath, Role] = field(default_factory=dict)
 
 
-def _is_ignored(name: str) -> bool:
+def is_ignored(name: str) -> bool:
+    """Tell whether a file or folder is none of ours by its name: hidden, or not finished yet."""
     return name.startswith(".") or name == "README.md" or name.endswith(_TEMPORARY)
 
 
@@ -113,6 +117,7 @@ class _Walk:
         self._folders: defaultdict[PurePosixPath, _Folder] = defaultdict(_Folder)
         self._refused: list[Refused] = []
         self._files: set[PurePosixPath] = set()
+        self._looks: list[float] = []  # seconds until pending files shall be looked at again
 
     def result(self) -> Scan:
         todo = [PurePosixPath()]
@@ -129,6 +134,7 @@ class _Walk:
             sets=tuple(sorted(sets, key=lambda one: one.kernel)),
             refused=tuple(sorted(self._refused, key=lambda one: one.path)),
             pending=tuple(sorted(pending)),
+            look_in=min(self._looks, default=None),
         )
 
     def _list(self, parent: PurePosixPath) -> Iterator[PurePosixPath]:
@@ -136,7 +142,7 @@ class _Walk:
         try:
             with os.scandir(self._folder / parent) as entries:
                 for entry in entries:
-                    if not _is_ignored(entry.name):
+                    if not is_ignored(entry.name):
                         yield from self._enter(parent / entry.name, entry)
         except FileNotFoundError:
             return  # removed since it was listed
@@ -147,8 +153,8 @@ class _Walk:
         try:
             _check_name(path)
             if entry.is_dir(follow_symlinks=False):
-                if len(path.parts) > _DEEPEST:
-                    raise NotReadable(f"more than {_DEEPEST} folders deep")
+                if len(path.parts) > DEEPEST:
+                    raise NotReadable(f"more than {DEEPEST} folders deep")
                 yield path
                 return
             if entry.is_symlink():
@@ -186,25 +192,36 @@ class _Walk:
         known = self._seen.verdicts.get(path)
         if known and known[0] == fingerprint:
             return known[1]
-        still = self._is_still(path, fingerprint)
+        moves_for = self._moves_for(path, fingerprint)
         with open_inside(self._folder, path) as fd:
             writers = self._writers(fd)
-            if writers is Writers.SOME or (writers is Writers.UNKNOWN and not still):
+            if writers is Writers.SOME:
+                self._looks.append(_OPEN_LOOK)
+                return None
+            if writers is Writers.UNKNOWN and moves_for > 0:
+                self._looks.append(moves_for)
                 return None
             if Fingerprint.of(os.fstat(fd)) != fingerprint:
+                self._looks.append(STILL)
                 return None
-            verdict = _read(path, fd, fingerprint.size, still)
+            verdict = _read(path, fd, fingerprint.size, still=moves_for <= 0)
+        if verdict is None:
+            self._looks.append(moves_for)
         if verdict and fingerprint.is_certain(self._clock()):
             self._seen.verdicts[path] = (fingerprint, verdict)
         return verdict
 
-    def _is_still(self, path: PurePosixPath, fingerprint: Fingerprint) -> bool:
+    def _moves_for(self, path: PurePosixPath, fingerprint: Fingerprint) -> float:
+        """Return the seconds that a file still has to lie unchanged; 0 or less: it lay long enough.
+
+        Counted from its last change, or from when we saw it first where that lies in the future.
+        """
         now = self._clock()
         before, since = self._seen.since.get(path, (fingerprint, now))
         if before != fingerprint:
             since = now
         self._seen.since[path] = (fingerprint, since)
-        return now - min(since, fingerprint.ctime_ns / 1e9) >= STILL
+        return STILL - (now - min(since, fingerprint.ctime_ns / 1e9))
 
     def _pair(self, found: _Folder) -> tuple[list[KernelSet], list[PurePosixPath]]:
         """Give each kernel of a folder its files; refuse those that no kernel wants."""
@@ -240,6 +257,11 @@ class _Walk:
         return sets, pending
 
 
+def _has_hole(fd: int, length: int) -> bool:
+    """Tell whether a part of the first `length` bytes was never written (lseek(2), SEEK_HOLE)."""
+    return os.lseek(fd, 0, os.SEEK_HOLE) < length
+
+
 def _read(path: PurePosixPath, fd: int, size: int, still: bool) -> _Verdict | None:
     """Tell what a file is that nobody writes to; None where only time tells that it is whole."""
     role = role_of(path.name)
@@ -248,7 +270,9 @@ def _read(path: PurePosixPath, fd: int, size: int, still: bool) -> _Verdict | No
             found = kernel.identify(stream, size)
             if not isinstance(found, KernelImage):
                 return Refused(path, found.reason)
-            return found if still or found.length is not None else None
+            # A file can be given its whole length first, and be filled piece by piece.
+            whole = found.length is not None and not _has_hole(fd, found.length)
+            return found if still or whole else None
         if not still:
             return None
         wrong = _not_a_config(stream, size) if role is Role.CONFIG else _not_an(role, stream)

@@ -30,7 +30,9 @@ _MESSAGE = re.compile(
 )
 _ANSWER_TO_INFORM = re.compile(r"(DHCPINFORM from|DHCPACK to) (?P<client>[\d.]+)\b")
 # What dhcpd.conf.j2 lets it log; zeros that lead in a byte are missing.
-_STAGE = re.compile(r"stage=(?P<stage>firmware|loader|ipxe) mac=(?P<mac>[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5})")
+_STAGE = re.compile(
+    r"stage=(?P<stage>firmware|loader|ipxe) mac=(?P<mac>[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5})"
+)
 
 
 class Dhcpd(Daemon):

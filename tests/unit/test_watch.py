@@ -182,3 +182,44 @@ def test_without_a_change_it_is_due_every_now_and_then(tmp_path: Path) -> None:
                 await due(changes)
 
     asyncio.run(run())
+
+
+def test_what_somebody_takes_away_of_ours_is_told_and_what_we_make_is_not(tmp_path: Path) -> None:
+    folder, ours = tmp_path / "kernels", tmp_path / "published"
+    folder.mkdir()
+    ours.mkdir()
+
+    async def run() -> None:
+        watch = DropFolder(folder, ours=(ours,))
+        async with aclosing(watch.changes()) as changes:
+            await anext(changes)
+            (ours / ".boot.ipxe.new").write_bytes(b"x")
+            (ours / ".boot.ipxe.new").rename(ours / "boot.ipxe")
+            await quiet(watch, changes)
+            (ours / "boot.ipxe").unlink()
+            await due(changes)
+            shutil.rmtree(ours)
+            await due(changes)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
+@pytest.mark.parametrize("ignored", [".git", "a/" * 17 + "deep"])
+def test_folders_that_no_scan_enters_are_not_watched(tmp_path: Path, ignored: str) -> None:
+    (tmp_path / ignored).mkdir(parents=True)
+
+    async def story(watch: DropFolder, changes: Changes) -> None:
+        (tmp_path / ignored / "bzImage").write_bytes(b"x")
+        await quiet(watch, changes)
+
+    watched(tmp_path, story)
+
+
+def test_a_hidden_file_comes_and_goes_unnoticed(tmp_path: Path) -> None:
+    async def story(watch: DropFolder, changes: Changes) -> None:
+        (tmp_path / ".bzImage.x7Gd2").write_bytes(b"x")  # as rsync names it
+        await quiet(watch, changes)
+        (tmp_path / ".bzImage.x7Gd2").rename(tmp_path / "bzImage")
+        await due(changes)
+
+    watched(tmp_path, story)

@@ -348,3 +348,31 @@ def test_what_changed_within_a_tick_of_the_clock_is_read_again(tmp_path: Path) -
     seen = Seen()
     scan(tmp_path, seen=seen, clock=(tmp_path / "bzImage").stat().st_ctime.__float__)
     assert seen.verdicts == {}
+
+
+def test_a_scan_tells_when_a_pending_file_is_worth_a_look(tmp_path: Path) -> None:
+    drop(tmp_path, "bzImage")
+    drop(tmp_path, "initrd", data=make_cpio())
+    now = (tmp_path / "initrd").stat().st_ctime
+    found = scan(tmp_path, clock=lambda: now + 0.4)
+    assert found.look_in == pytest.approx(0.6)
+    assert look(tmp_path).look_in is None
+    with open(tmp_path / "bzImage", "ab"):
+        assert look(tmp_path).look_in == 2.0, "its end is told, by inotify"
+
+
+def test_a_kernel_that_has_its_length_before_its_contents_is_pending_until_it_is_still(
+    tmp_path: Path,
+) -> None:
+    kernel = make_bzimage(V, payload=os.urandom(1 << 20))
+    path = tmp_path / "bzImage"
+    with path.open("wb") as file:
+        file.truncate(len(kernel))
+        file.write(kernel[: 1 << 18])
+    now = path.stat().st_ctime
+    assert scan(tmp_path, clock=lambda: now + 0.1).pending == (PurePosixPath("bzImage"),)
+    with path.open("rb+") as file:
+        file.write(kernel)
+    now = path.stat().st_ctime
+    (found,) = scan(tmp_path, clock=lambda: now + 0.1).sets
+    assert found.name == "bzImage"
