@@ -37,10 +37,11 @@ FROM debian:trixie-slim
 # python3 runs the orchestrator and neopxe; iproute2 reads the interfaces.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     apt-get update -q && apt-get install -qy --no-install-recommends \
-    iproute2 isc-dhcp-server nginx-light python3 radvd tftpd-hpa \
+    iproute2 isc-dhcp-server nginx-light python3 radvd rarpd tftpd-hpa \
  && rm -rf /var/lib/apt/lists/* /var/lib/dhcp/* /usr/share/doc /usr/share/man \
  && useradd --system --no-create-home --shell /usr/sbin/nologin neopxe \
- && mkdir -p /srv/boot /var/lib/bootdrop /etc/bootdrop
+ && mkdir -p /srv/boot /var/lib/bootdrop /etc/bootdrop \
+ && ln -s /run/bootdrop/etc/ethers /etc/ethers
 COPY --from=python-packages /opt/venv /opt/venv
 COPY --from=loaders /loaders /usr/lib/bootdrop/loaders
 COPY --from=rescue /out /usr/lib/bootdrop/rescue

@@ -99,6 +99,7 @@ def resolve(settings: Settings, interfaces: Sequence[Interface]) -> Network:
             f"BOOTDROP_GATEWAY={settings.gateway}: outside of the subnet {subnet}; machines could "
             "not reach it"
         )
+    _check_hosts(settings, subnet, address.ip)
     return Network(
         interface=interface.name,
         index=interface.index,
@@ -132,7 +133,8 @@ def _ranges(
 ) -> tuple[AddressRange, ...]:
     wanted = settings.dhcp_range
     if wanted is None:
-        return _default_ranges(subnet, {server, settings.gateway} - {None})
+        fixed = {host.address for host in settings.rarp_hosts}
+        return _default_ranges(subnet, {server, settings.gateway, *fixed} - {None})
     said = f"BOOTDROP_DHCP_RANGE={wanted}"
     if wanted.first not in subnet or wanted.last not in subnet:
         raise NoNetwork(f"{said}: outside of the subnet {subnet}; allowed: a range within it")
@@ -145,6 +147,29 @@ def _ranges(
     }:
         raise NoNetwork(f"{said}: holds the network's or the broadcast address of {subnet}")
     return (wanted,)
+
+
+def _check_hosts(settings: Settings, subnet: IPv4Network, server: IPv4Address) -> None:
+    """See that each fixed address is one that its machine alone can have."""
+    taken = {
+        server: "the server's own address",
+        settings.gateway: "the gateway",
+        subnet.network_address: "the network's address",
+        subnet.broadcast_address: "the broadcast address",
+    }
+    for host in settings.rarp_hosts:
+        if host.address not in subnet:
+            fault = f"outside of the subnet {subnet}; allowed: an address within it"
+        elif host.address in taken:
+            fault = f"{taken[host.address]}; allowed: an address that nobody has"
+        elif settings.dhcp_range is not None and host.address in settings.dhcp_range:
+            fault = (
+                f"within BOOTDROP_DHCP_RANGE={settings.dhcp_range}, where others may get it; "
+                "allowed: an address outside of it"
+            )
+        else:
+            continue
+        raise NoNetwork(f"BOOTDROP_RARP_HOSTS: {host}: {fault}")
 
 
 def _default_ranges(

@@ -26,6 +26,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from appliance.hosts import Hosts
+
 PREFIX = "BOOTDROP_"
 
 # Read by compose.yaml on the host, not by the appliance, which sees them all the same when
@@ -80,6 +82,7 @@ def _yaml_off(value: object) -> object:
 
 Range = Annotated[AddressRange, BeforeValidator(AddressRange.parse), PlainSerializer(str)]
 
+_SHORTEST_LEASE = 60  # seconds
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _IPXE_SYNTAX = frozenset({";", "||", "&&"})
 _INTERFACE = re.compile(r"[^\s/]{1,15}")
@@ -170,6 +173,22 @@ class Settings(BaseSettings):
         "Whether addresses are given by DHCP: `auto` stops where another server answers, `force` "
         "does not, `off` leaves all to another server, which has to send machines here.",
         "auto, force or off",
+    )
+    bootp_lease_time: int = _setting(
+        86400,
+        "Network",
+        "Time that a BOOTP client keeps its address after it asked last, in seconds; such clients "
+        "never renew, so longer than a machine runs. 0 leaves BOOTP unanswered.",
+        "0, or 60 to 31536000 seconds",
+        ge=0,
+        le=31536000,
+    )
+    rarp_hosts: Hosts = _setting(
+        (),
+        "Network",
+        "Machines that are told their address by RARP, each with its hardware address; they have "
+        "the same one by DHCP and BOOTP. Nothing answers RARP when not set.",
+        "MAC=ADDRESS words, such as 52:54:00:12:34:56=192.168.10.5, each MAC and address once",
     )
     radvd: Annotated[Literal["auto", "off"], BeforeValidator(_yaml_off)] = _setting(
         "auto",
@@ -280,6 +299,13 @@ class Settings(BaseSettings):
     def _interface_name(cls, value: str | None) -> str | None:
         if value is not None and not _INTERFACE.fullmatch(value):
             raise ValueError("not an interface's name")
+        return value
+
+    @field_validator("bootp_lease_time")
+    @classmethod
+    def _no_lease_of_seconds(cls, value: int) -> int:
+        if 0 < value < _SHORTEST_LEASE:
+            raise ValueError("too short")
         return value
 
     @field_validator("prompt", "console", "console_arm64", "cmdline")

@@ -78,6 +78,6 @@ def _sections() -> dict[str, list[str]]:
 
 def _default(name: str) -> str:
     value = Settings.model_fields[name].default
-    if value is None:
+    if value is None or value == ():
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)

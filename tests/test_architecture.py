@@ -26,6 +26,7 @@ LAYERS = (
     ("ports",),
     ("neopxe", "ethernet"),
     ("settings", "paths", "run", "files"),
+    ("hosts",),
 )
 ORDER = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}
 

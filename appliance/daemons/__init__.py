@@ -8,7 +8,8 @@ from appliance.daemons.dhcpd import Dhcpd
 from appliance.daemons.neopxe import Neopxe
 from appliance.daemons.nginx import Nginx
 from appliance.daemons.radvd import Radvd
+from appliance.daemons.rarpd import Rarpd
 from appliance.daemons.tftpd import Tftpd
 
 # In the order in which a machine meets them, last first: who answers DHCP must mean it.
-ALL: tuple[Daemon, ...] = (Nginx(), Tftpd(), Neopxe(), Radvd(), Dhcpd())
+ALL: tuple[Daemon, ...] = (Nginx(), Tftpd(), Neopxe(), Radvd(), Rarpd(), Dhcpd())

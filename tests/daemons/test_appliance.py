@@ -35,7 +35,11 @@ def test_every_daemon_serves_on_the_one_interface(shared_lab: Lab) -> None:
     status, said = shared_lab.exec_appliance(["bootdrop", "status"])
     assert status == 0
     lines = [line.split() for line in said.splitlines() if line.startswith("  ")]
-    assert lines == [[name, "serving"] for name in ("nginx", "tftpd", "neopxe", "radvd", "dhcpd")]
+    serving = [name for name, *phase in lines if phase == ["serving"]]
+    assert serving == ["nginx", "tftpd", "neopxe", "radvd", "dhcpd"]
+    assert [" ".join(line) for line in lines if line[0] not in serving] == [
+        "rarpd idle: BOOTDROP_RARP_HOSTS is not set"
+    ]
 
 
 def test_what_is_no_kernel_is_named_with_its_reason_and_never_offered(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import shutil
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from appliance.catalog.model import Arch, Initrd, RamdiskFormat
 from appliance.daemons import ALL
+from appliance.hosts import Host
 from appliance.reconcile import everything, write_tree
 from appliance.render import Renderer, Tree
 from appliance.settings import Settings
@@ -55,6 +57,16 @@ CASES: dict[str, Situation] = {
     ),
     "only-arm64": a_situation(
         Settings(interface="eth1", menu_timeout=5), a_kernel("Image", arch=Arch.ARM64)
+    ),
+    "before-dhcp": a_situation(
+        Settings(
+            interface="eth1",
+            bootp_lease_time=0,
+            rarp_hosts=(
+                Host("52:54:00:12:34:56", IPv4Address("192.168.10.5")),
+                Host("52:54:00:12:34:57", IPv4Address("192.168.10.6")),
+            ),
+        )
     ),
     "local-by-default": a_situation(
         Settings(interface="eth1", default_entry="local", menu_timeout=10), *_KERNELS

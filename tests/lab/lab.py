@@ -187,7 +187,7 @@ class Lab:
     @property
     def appliance(self) -> Container:
         """The appliance's container as it is now."""
-        return self._container("appliance")
+        return self.container("appliance")
 
     @property
     def events(self) -> tuple[Event, ...]:
@@ -224,7 +224,7 @@ class Lab:
     @property
     def network(self) -> Container:
         """The container that holds the network and runs the machines."""
-        return self._container("lab")
+        return self.container("lab")
 
     def machine(
         self, hardware: Hardware | Firmware = "bios", echo: Callable[[str], None] | None = None
@@ -244,7 +244,8 @@ class Lab:
         label = f"com.docker.compose.project={self.project.name}"
         return self.docker.containers.list(all=all_of_them, filters={"label": label})
 
-    def _container(self, service: str) -> Container:
+    def container(self, service: str) -> Container:
+        """Return the container of a service of Compose: appliance or lab."""
         for container in self._containers(all_of_them=True):
             if container.labels.get("com.docker.compose.service") == service:
                 return container

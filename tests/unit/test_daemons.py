@@ -8,6 +8,7 @@ import pytest
 from appliance.daemons import ALL
 from appliance.daemons.base import Daemon
 from appliance.events.hub import Event
+from appliance.hosts import Host
 from appliance.settings import Settings
 from appliance.situation import Situation
 from tests.unit.builders import a_network, a_situation
@@ -20,13 +21,20 @@ def idle(situation: Situation) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
+HOSTS = (Host("52:54:00:12:34:56", IPv4Address("192.168.10.5")),)
+
+
 def test_every_daemon_runs_on_a_boot_network() -> None:
-    assert idle(a_situation()) == {}
+    assert idle(a_situation(Settings(interface="eth1", rarp_hosts=HOSTS))) == {}
+
+
+def test_rarp_is_answered_only_where_machines_are_named() -> None:
+    assert idle(a_situation()) == {"rarpd": "BOOTDROP_RARP_HOSTS is not set"}
 
 
 def test_without_a_network_only_http_runs() -> None:
     situation = replace(a_situation(), network=None)
-    assert set(idle(situation)) == {"tftpd", "neopxe", "radvd", "dhcpd"}
+    assert set(idle(situation)) == {"tftpd", "neopxe", "radvd", "rarpd", "dhcpd"}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +49,7 @@ def test_without_a_network_only_http_runs() -> None:
     ],
 )
 def test_radvd_is_silent_where_it_would_be_out_of_place(situation: Situation, reason: str) -> None:
-    assert idle(situation) == {"radvd": reason}
+    assert idle(situation)["radvd"] == reason
 
 
 @pytest.mark.parametrize(
@@ -59,6 +67,14 @@ def test_radvd_is_silent_where_it_would_be_out_of_place(situation: Situation, re
             "dhcp",
             "52:54:00:12:34:56",
         ),
+        (
+            "dhcpd",
+            "BOOTREPLY on 192.168.10.10 to 52:54:00:12:34:56 via br0",
+            "dhcp",
+            "52:54:00:12:34:56",
+        ),
+        ("rarpd", "RARP request from 52:54:00:12:34:56 on br0", "dhcp", "52:54:00:12:34:56"),
+        ("rarpd", "not found in /etc/ethers", "log", ""),
         ("dhcpd", "Listening on LPF/br0/36:00/192.168.10.0/24", "log", ""),
         ("tftpd", "RRQ from 192.168.10.10 filename snponly.efi", "tftp", "192.168.10.10"),
         ("tftpd", "sending NAK (1, File not found) to 192.168.10.10", "tftp", "192.168.10.10"),
@@ -86,6 +102,13 @@ def test_a_daemons_line_tells_what_happened_to_which_machine(
     assert (event.daemon, event.text, event.kind, event.client) == (daemon, line, kind, client)
 
 
+def test_rarpds_name_and_process_do_not_stand_before_its_line() -> None:
+    line = "rarpd[17]: RARP response to 52:54:00:12:34:56 192.168.10.5 on br0"
+    event = BY_NAME["rarpd"].event(line)
+    assert event.text == "RARP response to 52:54:00:12:34:56 192.168.10.5 on br0"
+    assert (event.kind, event.client) == ("dhcp", "52:54:00:12:34:56")
+
+
 @pytest.mark.parametrize("daemon", ALL, ids=lambda daemon: daemon.name)
 def test_a_line_cannot_reach_the_terminal_with_control_characters(daemon: Daemon) -> None:
     event: Event = daemon.event("RRQ from 192.168.10.10 filename \x1b[2Ja\tb")
@@ -99,11 +122,11 @@ def test_tftpd_refuses_blksize_as_the_article_does() -> None:
 
 def test_dhcpd_gives_no_addresses_beside_another_server_unless_it_is_forced_to() -> None:
     beside = replace(a_situation(), other_dhcp_servers=(IPv4Address("192.168.10.254"),))
-    assert idle(beside) == {"dhcpd": "192.168.10.254 gives addresses here"}
+    assert idle(beside)["dhcpd"] == "192.168.10.254 gives addresses here"
     forced = replace(beside, settings=Settings(interface="eth1", dhcp="force"))
-    assert idle(forced) == {}
+    assert "dhcpd" not in idle(forced)
     off = replace(a_situation(), settings=Settings(interface="eth1", dhcp="off"))
-    assert idle(off) == {"dhcpd": "BOOTDROP_DHCP=off"}
+    assert idle(off)["dhcpd"] == "BOOTDROP_DHCP=off"
 
 
 def test_what_others_do_is_listened_for_before_dhcpd_and_radvd_start() -> None:

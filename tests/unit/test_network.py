@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from ipaddress import IPv4Address
+
 import pytest
 
+from appliance.hosts import Host
 from appliance.network import NoNetwork, resolve
 from appliance.settings import Settings
 from tests.unit.builders import an_interface
 
+HOST = (Host("52:54:00:12:34:56", IPv4Address("192.168.10.20")),)
 LAB = an_interface("eth1", "192.168.10.1/24")
 OFFICE = an_interface("eth0", "10.0.0.7/8")
 
@@ -91,3 +95,27 @@ def test_a_range_that_would_do_harm_is_refused(wanted: str, why: str) -> None:
 def test_a_gateway_outside_of_the_subnet_is_refused() -> None:
     with pytest.raises(NoNetwork, match=r"BOOTDROP_GATEWAY=10\.0\.0\.1"):
         ranges("192.168.10.1/24", gateway="10.0.0.1")
+
+
+def test_an_address_that_is_told_by_rarp_is_leased_to_nobody_else() -> None:
+    network = resolve(Settings(interface="eth1", rarp_hosts=HOST), [LAB])
+    assert list(map(str, network.ranges)) == [
+        "192.168.10.10-192.168.10.19",
+        "192.168.10.21-192.168.10.254",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"dhcp_range": "192.168.10.20-192.168.10.30"}, "within BOOTDROP_DHCP_RANGE=192.168.10.20"),
+        ({"gateway": "192.168.10.20"}, "the gateway; allowed"),
+        ({"subnet": "192.168.10.0/28"}, "outside of the subnet 192.168.10.0/28"),
+    ],
+)
+def test_an_address_that_its_machine_cannot_have_alone_is_told(
+    settings: dict[str, str], fault: str
+) -> None:
+    with pytest.raises(NoNetwork, match=r"BOOTDROP_RARP_HOSTS: 52:54:00:12:34:56=") as raised:
+        resolve(Settings(interface="eth1", rarp_hosts=HOST, **settings), [LAB])
+    assert fault in str(raised.value)

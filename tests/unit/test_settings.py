@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from appliance import settings_docs
+from appliance.hosts import Host
 from appliance.settings import InvalidSettings, Settings, load, variable
 
 CHECKOUT = Path(__file__).parents[2]
@@ -57,6 +59,12 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("TFTP_BLOCK_SIZE", "65465"),
         ("INTERFACE", "a name that is too long"),
         ("KEEP", "-1"),
+        ("BOOTP_LEASE_TIME", "59"),
+        ("RARP_HOSTS", "52:54:00:12:34:56"),
+        ("RARP_HOSTS", "52:54:00:12:34:56=lab.example"),
+        ("RARP_HOSTS", "01:00:5e:00:00:01=192.168.10.5"),
+        ("RARP_HOSTS", "52:54:00:12:34:56=192.168.10.5 52:54:00:12:34:56=192.168.10.6"),
+        ("RARP_HOSTS", "52:54:00:12:34:56=192.168.10.5 52:54:00:12:34:57=192.168.10.5"),
     ],
 )
 def test_a_wrong_value_is_one_line_with_variable_value_and_what_is_allowed(
@@ -67,6 +75,22 @@ def test_a_wrong_value_is_one_line_with_variable_value_and_what_is_allowed(
     assert problem.startswith(f"BOOTDROP_{name}={value}: ")
     assert "allowed: " in problem
     assert "\n" not in problem
+
+
+def test_hosts_are_words_in_the_environment_and_in_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = "52:54:00:12:34:5A=192.168.10.5  52:54:00:12:34:5b=192.168.10.6"
+    hosts = (
+        Host("52:54:00:12:34:5a", IPv4Address("192.168.10.5")),
+        Host("52:54:00:12:34:5b", IPv4Address("192.168.10.6")),
+    )
+    file = tmp_path / "bootdrop.yaml"
+    file.write_text(f"rarp_hosts: {words}\n")
+    assert load(file).rarp_hosts == hosts
+    monkeypatch.setenv("BOOTDROP_RARP_HOSTS", words)
+    assert load().rarp_hosts == hosts
+    assert load().model_dump()["rarp_hosts"] == " ".join(words.lower().split())
 
 
 def test_every_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
