@@ -9,14 +9,14 @@ import asyncio
 import errno
 import os
 import time
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 from appliance import menu, network, settings
 from appliance.catalog.model import Catalog, Scan
 from appliance.catalog.scan import Seen, scan
 from appliance.control import ControlServer
-from appliance.copies import REFUSALS
+from appliance.copies import BLOCKED, REFUSALS
 from appliance.daemons import ALL
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC, Daemon
 from appliance.daemons.tftpd import Tftpd
@@ -108,7 +108,7 @@ class Orchestrator:
         """Return the state of everything."""
         catalog = self._catalog or Catalog()
         plan, network_now = self._situation.menu, self._situation.network
-        state, reasons = self._health.summary(tuple(self._faults.values()))
+        state, reasons = self._health.summary(tuple(dict.fromkeys(self._faults.values())))
         titles = {entry.key: entry.title for entry in plan.entries} | {menu.LOCAL: "local disk"}
         return Status(
             state="starting" if self._catalog is None and not reasons else state,
@@ -170,11 +170,14 @@ class Orchestrator:
     def _fault(self, about: str, reason: str | None) -> None:
         """Record or clear what is wrong; a new reason is said once."""
         if reason is None:
-            self._faults.pop(about, None)
+            if self._faults.pop(about, None) is not None:
+                self._control.status_changed()
         elif self._faults.get(about) != reason:
+            known = reason in self._faults.values()  # one full volume hinders more than one thing
             self._faults[about] = reason
-            self._hub.tell(Event(NAME, reason, "fault"))
-            self._control.status_changed()
+            if not known:
+                self._hub.tell(Event(NAME, reason, "fault"))
+                self._control.status_changed()
 
     # --- the volume
 
@@ -237,19 +240,19 @@ class Orchestrator:
         names = self._renderer.boot_file_names(self._situation)
         return not all(published_path(self._situation, name).exists() for name in names)
 
-    def _on_host(self, path: object) -> str:
+    def _on_host(self, path: Path | str) -> str:
         """Name a file of the volume as the container and as its user know it."""
-        inside = PurePosixPath(str(path))
+        inside = Path(path)
         if not inside.is_relative_to(self._paths.boot):
             return str(inside)
         return f"{inside} (boot/{inside.relative_to(self._paths.boot)} on the host)"
 
     def _refusal(self, error: OSError) -> str:
         """Say which file of the volume could not be written, and what to do."""
-        why = REFUSALS.get(error.errno or 0) or (
-            f"{error.strerror}: it has to be writable, with room for a copy of each kernel"
-        )
-        return f"{self._on_host(error.filename or self._paths.published)}: {why}"
+        if error.errno in BLOCKED:  # whichever file was the first
+            return f"{self._on_host(self._paths.published)}: {REFUSALS[error.errno]}"
+        why = f"{error.strerror}: it has to be writable, with room for a copy of each kernel"
+        return f"{self._on_host(error.filename2 or error.filename)}: {why}"
 
     async def _read_configurations(self, unread: asyncio.Event) -> None:
         """Unpack kernels for their configuration, which takes long, after they can be booted."""

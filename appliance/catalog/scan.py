@@ -257,9 +257,9 @@ class _Walk:
         return sets, pending
 
 
-def _has_hole(fd: int, length: int) -> bool:
-    """Tell whether a part of the first `length` bytes was never written (lseek(2), SEEK_HOLE)."""
-    return os.lseek(fd, 0, os.SEEK_HOLE) < length
+def _has_hole(fd: int, size: int) -> bool:
+    """Tell whether a part of a file of `size` bytes was never written (lseek(2), SEEK_HOLE)."""
+    return os.lseek(fd, 0, os.SEEK_HOLE) < size
 
 
 def _read(path: PurePosixPath, fd: int, size: int, still: bool) -> _Verdict | None:
@@ -271,7 +271,7 @@ def _read(path: PurePosixPath, fd: int, size: int, still: bool) -> _Verdict | No
             if not isinstance(found, KernelImage):
                 return Refused(path, found.reason)
             # A file can be given its whole length first, and be filled piece by piece.
-            whole = found.length is not None and not _has_hole(fd, found.length)
+            whole = found.length is not None and not _has_hole(fd, size)
             return found if still or whole else None
         if not still:
             return None
