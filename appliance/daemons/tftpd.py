@@ -16,6 +16,9 @@ from appliance.ports import Port
 from appliance.situation import Situation
 
 PORT = 69
+# Where transfers come from: one process and one port each, so this is how many there can be at a
+# time. Above the kernel's own range (net.ipv4.ip_local_port_range).
+_TRANSFER_PORTS = "61000:62023"
 _PROBED_FILE = "help.txt"
 # Seconds. in.tftpd loses the first request after its start, so tftpy asks twice then.
 _PATIENCE = 1
@@ -38,7 +41,8 @@ class Tftpd(Daemon):
         refuse = " -r blksize" if settings.tftp_refuse_blksize else ""
         return Program(
             f"in.tftpd -L -v -v -u tftp --address {situation.network.server}:{PORT}"
-            f" -B {settings.tftp_block_size}{refuse} -s {situation.paths.published}"
+            f" -R {_TRANSFER_PORTS} -B {settings.tftp_block_size}{refuse}"
+            f" -s {situation.paths.published}"
         )
 
     def listens(self, situation: Situation) -> tuple[Port, ...]:
