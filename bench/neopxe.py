@@ -155,7 +155,7 @@ def main() -> None:
                 for clients in CLIENTS:
                     runs.setdefault(("neopxe", clients), []).append(measure(ours, clients))
                     runs.setdefault(("echo", clients), []).append(measure(baseline, clients))
-    print(f"{ANSWERS} answers a run, the middle one of {RUNS}; neopxe writes a log line for each")
+    print(f"{ANSWERS} answers a run, the middle one of {RUNS}; neopxe logs 500 a second")
     print("clients  server  answers/s  p50 ms  p99 ms  worst ms")
     for (name, clients), each in sorted(runs.items(), key=lambda item: item[0][1]):
         run = median(each)

@@ -21,6 +21,9 @@ _LARGEST_PACKET = 4096  # bytes: more than any frame on a network that machines 
 _RECEIVE_BUFFER = 1 << 20  # bytes: a room full of machines that are switched on at once
 _BURST = 64  # requests answered in a row before the log is written and other sockets have a turn
 
+# Lines for answers in a second: more than the machines of a room need, less than a flood.
+_ANSWERS_TOLD = 500
+
 _DROPS_TOLD_EVERY = 10.0  # seconds, so that a flood does not fill the log
 _REASONS_TOLD = 5
 # Reasons have numbers out of packets, so that there is no end of them.
@@ -67,6 +70,32 @@ class Drops:
         return f"dropped {'; '.join(parts)}"
 
 
+@dataclass
+class Answers:
+    """Decides which answers have a line of their own, so that no client can fill the log."""
+
+    since: float = 0.0  # when the second began
+    told: int = 0  # lines in this second
+    untold: int = 0
+
+    def tell(self, line: str, now: float) -> list[str]:
+        """Return the lines to write for an answer."""
+        before: list[str] = []
+        if now - self.since >= 1:
+            before = self.rest()
+            self.since, self.told = now, 0
+        if self.told < _ANSWERS_TOLD:
+            self.told += 1
+            return [*before, line]
+        self.untold += 1
+        return before
+
+    def rest(self) -> list[str]:
+        """Return the line for those without one, if there are any."""
+        untold, self.untold = self.untold, 0
+        return [f"answered {untold} more"] if untold else []
+
+
 @dataclass(frozen=True)
 class _Listener:
     """Where requests come in, and by which socket their answers go out."""
@@ -88,6 +117,7 @@ class Server:
         self._configuration = configuration
         self._port, self._dhcp_port = port, dhcp_port
         self._drops = Drops()
+        self._answers = Answers()
         self._lines: list[str] = []
         self._ended, self._end = socket.socketpair()
         self._open()
@@ -105,6 +135,7 @@ class Server:
             if self._drops.due_in(now := time.monotonic()) == 0:
                 self._log(self._drops.tell(now))
             self._flush()
+        self._log(*self._answers.rest())
         if self._drops.counts:
             self._log(self._drops.tell(time.monotonic()))
         self._flush()
@@ -190,10 +221,10 @@ class Server:
         except OSError as error:  # port 0, no route, our address is gone: the next may do better
             self._drops.add(f"answer cannot be sent: {error.strerror}")
             return
-        self._log(reply.summary)
+        self._log(*self._answers.tell(reply.summary, time.monotonic()))
 
-    def _log(self, line: str) -> None:
-        self._lines.append(line + "\n")
+    def _log(self, *lines: str) -> None:
+        self._lines += (line + "\n" for line in lines)
 
     def _flush(self) -> None:
         # One write for a burst: a write for each answer takes longer than the answer.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.neopxe import packet
-from appliance.neopxe.server import Drops
+from appliance.neopxe.server import Answers, Drops
 from tests.unit.neopxe.requests import a_request
 from tests.unit.neopxe.server import CHECKOUT, ON_LOOPBACK, Running, neopxe, serving
 
@@ -139,6 +139,14 @@ def test_an_interface_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         1,
         "neopxe: 0.0.0.0:67 on nowhere0: cannot listen on UDP: No such device\n",
     )
+
+
+def test_answers_have_a_line_each_but_for_a_flood() -> None:
+    answers = Answers()
+    lines = [line for _ in range(700) for line in answers.tell("answer", 100.0)]
+    assert lines == 500 * ["answer"]
+    assert answers.tell("answer", 101.0) == ["answered 200 more", "answer"]
+    assert answers.rest() == []
 
 
 def test_drops_are_told_at_once_and_then_every_ten_seconds() -> None:
