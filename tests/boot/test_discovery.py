@@ -24,7 +24,8 @@ from tests.lab.stream import Stream
 from tests.lab.transcript import Transcript
 from tests.unit.neopxe.test_captures import CONFIGURATION, DISCOVERY, FILES, WHERE
 
-pytestmark = pytest.mark.lab
+# The recordings hold what is found here; to find it anew takes two minutes.
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 SETTINGS = {"BOOTDROP_BIOS_LOADER": "pxelinux"}
 HARDWARE = {"bios": Hardware("bios"), "uefi": Hardware("uefi", option_rom=False)}
