@@ -5,13 +5,18 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from scapy.layers.inet import UDP
 from scapy.utils import rdpcap
 
-from appliance.neopxe import packet
+from appliance.neopxe import conf, packet
+from appliance.neopxe.boot_menu import Reply, answer
+from appliance.neopxe.packet import Option
 from tests.unit.neopxe.requests import a_request
 from tests.unit.neopxe.server import serving
 
@@ -52,6 +57,48 @@ def hostile(chance: random.Random) -> Iterator[bytes]:
             for _ in range(chance.randrange(1, 8)):
                 data[chance.randrange(len(data))] = chance.randrange(256)
         yield bytes(data)
+
+
+LINES = st.one_of(
+    st.builds(
+        "service={},{},{},{}".format,
+        st.integers(0, 70000),
+        st.sampled_from(["192.168.10.1", "300.1.1.1", ""]),
+        st.text("ax0./", max_size=140),
+        st.text("Ab ,\u00e9", max_size=80),
+    ),
+    st.builds(
+        "arch_file={},{},{}".format,
+        st.integers(0, 5),
+        st.sampled_from(["bios", "efi-x64", "ipxe", "x"]),
+        st.text("ax0./", max_size=140),
+    ),
+    st.builds("prompt={}".format, st.text("P [", max_size=80)),
+    st.builds("prompt_timeout={}".format, st.integers(0, 300)),
+    st.sampled_from(["discovery=multicast", "multicast_addr=239.1.1.1", "#", "listen_67=eth0"]),
+    st.text(max_size=20),
+)
+
+
+@given(st.lists(LINES, max_size=12), st.integers(0, 65535), st.booleans(), st.integers(0, 65535))
+@example([f"service={type_},10.0.0.1,a,{'x' * 69}" for type_ in (1, 2)], 0, False, 1)
+def test_what_the_reader_takes_can_be_answered_to_every_machine(
+    lines: list[str], architecture: int, ipxe: bool, item: int
+) -> None:
+    try:
+        configuration = conf.parse("\n".join(["ip_addr=192.168.10.1", *lines]))
+    except conf.BadConfiguration as bad:
+        assert bad.problems
+        return
+    user_class = {Option.USER_CLASS: b"iPXE"} if ipxe else {}
+    for wanted in (None, item.to_bytes(2, "big") + b"\0\0"):
+        request = a_request(item=wanted, arch=architecture)
+        request = replace(request, options={**request.options, **user_class})
+        reply = answer(configuration, request)
+        if isinstance(reply, Reply):
+            assert packet.parse(packet.build(reply.packet)) == reply.packet
+        else:
+            assert reply.reason
 
 
 def counted(log: list[str]) -> int:
