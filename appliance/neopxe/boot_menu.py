@@ -8,6 +8,7 @@ by multicast or, on port 67, by broadcast.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address
@@ -72,7 +73,7 @@ def answer(configuration: Configuration, request: Packet) -> Reply | Dropped:
 
     The same for one that came to port 67, if it `is_discovery`.
     """
-    fault = _fault(request)
+    fault = next(_faults(request), None)
     if fault is not None:
         return Dropped(fault)
     try:
@@ -128,22 +129,21 @@ def _architectures(request: Packet) -> tuple[str, ...]:
     return (IPXE, machine) if request.is_ipxe else (machine,)
 
 
-def _fault(request: Packet) -> str | None:
-    """Return why a packet is none that a boot server answers."""
-    type_, relay = request.message_type, request.giaddr
+def _faults(request: Packet) -> Iterator[str]:
+    """Yield why a packet is none that a boot server answers."""
+    if request.op != Op.REQUEST:
+        yield "not a request"
+    if not request.is_pxe:
+        yield "not a PXE client"
+    if request.message_type not in _ANSWERED:
+        yield f"DHCP message type {request.message_type}, not REQUEST or INFORM"
+    if not request.chaddr:
+        yield "no hardware address"
     guid = request.options.get(Option.CLIENT_GUID, b"")
-    faults = (
-        (request.op != Op.REQUEST, "not a request"),
-        (not request.is_pxe, "not a PXE client"),
-        (type_ not in _ANSWERED, f"DHCP message type {type_}, not REQUEST or INFORM"),
-        (not request.chaddr, "no hardware address"),
-        (len(guid) > _LONGEST_GUID, f"GUID of {len(guid)} bytes, {_LONGEST_GUID} at most"),
-        (
-            relay.is_multicast or relay == _LIMITED_BROADCAST,
-            f"relay {relay}, not the address of one machine",
-        ),
-    )
-    return next((reason for wrong, reason in faults if wrong), None)
+    if len(guid) > _LONGEST_GUID:
+        yield f"GUID of {len(guid)} bytes, {_LONGEST_GUID} at most"
+    if request.giaddr.is_multicast or request.giaddr == _LIMITED_BROADCAST:
+        yield f"relay {request.giaddr}, not the address of one machine"
 
 
 def _answer_item(configuration: Configuration, request: Packet, item: bytes) -> Reply | Dropped:
