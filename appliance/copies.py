@@ -64,7 +64,9 @@ def unpack_file(source: int, target: Path, packed: Compression) -> bytes:
 
 
 def require_room(folder: Path, size: int) -> None:
-    """Raise OSError (ENOSPC) before a copy of `size` bytes is begun that could not be finished."""
+    """Raise OSError before a copy of `size` bytes is begun that could not be finished."""
+    if not os.access(folder, os.W_OK):  # for root that is a read-only file system
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(folder))
     volume = os.statvfs(folder)
     # Some file systems do not tell.
     if volume.f_blocks and volume.f_bavail * volume.f_frsize < size + _RESERVE:

@@ -437,8 +437,13 @@ class Store:
         """Find the .config of current kernels without one; True when publish would now say more.
 
         The config that lies beside the kernel comes first, then the one inside it, which takes
-        some tenths of a second for each kernel. Kept with the version, so it is done once.
+        some tenths of a second for each kernel. Kept with the version, so it is done once, and not
+        at all while the volume has no room to keep it.
         """
+        try:
+            require_room(self._root, 0)
+        except OSError:  # said by publish, as soon as a kernel waits for it
+            return False
         found = False
         for version in tuple(self._current.values()):
             beside = (self._dropped or {}).get(version.manifest.name)
