@@ -84,7 +84,8 @@ def serial_port(console: str) -> int | None:
 
 # Text in the language of each loader. What goes in is printable ASCII.
 
-_SCREEN = 76  # columns; what firmware shows a menu on has 80, with a border
+# Columns. Of 80, iPXE leaves 74 (src/hci/tui/menu_ui.c), the last 5 of which it counts down in.
+_SCREEN = 68
 _IPXE_SEPARATORS = frozenset({"||", "&&", ";"})
 
 
