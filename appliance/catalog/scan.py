@@ -275,21 +275,19 @@ def _read(path: PurePosixPath, fd: int, size: int, still: bool) -> _Verdict | No
             return found if still or whole else None
         if not still:
             return None
-        wrong = _not_a_config(stream, size) if role is Role.CONFIG else _not_an(role, stream)
+        wrong = _mismatch(role, stream, size)
     return _Partner(role) if wrong is None else Refused(path, wrong)
 
 
-def _not_a_config(stream: BinaryIO, size: int) -> str | None:
-    if size <= LONGEST_TEXT and b"CONFIG_" in stream.read(HEAD_LENGTH):
-        return None
-    return "not a kernel's config"
-
-
-def _not_an(archive: Role, stream: BinaryIO) -> str | None:
+def _mismatch(role: Role, stream: BinaryIO, size: int) -> str | None:
+    """Say how a file is not what its name says."""
+    if role is Role.CONFIG:
+        is_config = size <= LONGEST_TEXT and b"CONFIG_" in stream.read(HEAD_LENGTH)
+        return None if is_config else "not a kernel's config"
     found = initrd.identify(stream)
     if isinstance(found, initrd.NotAnInitrd):
         return found.reason
-    if archive is Role.MODULES and found.format is not RamdiskFormat.CPIO:
+    if role is Role.MODULES and found.format is not RamdiskFormat.CPIO:
         return "modules have to be a cpio archive"
     return None
 
