@@ -113,7 +113,8 @@ async def _reconcile_one(
 ) -> Outcome:
     run = situation.paths.run
     idle = daemon.idle(situation)
-    waits = daemon.waits(situation) if idle is None else None
+    # What runs, by an earlier life of the orchestrator, goes on until there is a reason.
+    waits = daemon.waits(situation) if idle is None and state not in ALIVE else None
     if idle is not None or waits is not None:
         if state is not None:
             (run / _section(daemon)).unlink(missing_ok=True)

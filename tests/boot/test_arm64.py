@@ -34,5 +34,5 @@ def test_an_arm64_machine_waits_for_a_kernel_of_its_own_and_boots_it_unpacked(
         machine.expect(r"\naarch64", 20)
     assert empty_lab.feed.status is not None
     assert empty_lab.feed.status.kernels == ("Image.gz", "bzImage")
-    loaders = [event.text for event in empty_lab.events if event.daemon == "neopxe"]
-    assert any("arch=efi-arm64" in line and "ipxe-arm64.efi" in line for line in loaders)
+    loaded = [event.text for event in empty_lab.events if event.daemon == "tftpd"]
+    assert any(line.endswith(" filename ipxe-arm64.efi") for line in loaded)
