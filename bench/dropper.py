@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
-SOURCE = next(Path("/usr/share/bootdrop-lab/demo").glob("vmlinuz-*"))
+DEMO = Path("/usr/share/bootdrop-lab/demo")  # Debian's cloud kernel
 PACE = 0.005  # seconds between two requests for the menu
 PATIENCE = 30.0  # seconds
 
@@ -26,6 +24,7 @@ PATIENCE = 30.0  # seconds
 BY_HAND = Path("/srv/by-hand")
 DROPPED = Path("/srv/dropped")
 BY_HAND_URL = "http://192.168.10.1:8070"
+OURS = Path("/srv/boot/kernels")
 OURS_URL = "http://192.168.10.1:8069"
 
 _NGINX = """
@@ -38,33 +37,36 @@ http {
 }
 """
 
-# What a person types, as a script: copy, and name the kernel in the menu.
+# What a person types, as a function: copy, and name the kernel in the menu.
 _PUBLISH = """
-cp "$1" /srv/by-hand/
-printf '#!ipxe\\nkernel %s\\nboot\\n' "${1##*/}" >/srv/by-hand/boot.ipxe
+publish() {
+    cp "$1" /srv/by-hand/
+    printf '#!ipxe\\nkernel %s\\nboot\\n' "${1##*/}" >/srv/by-hand/boot.ipxe
+}
 """
+_BY_HAND = f'{_PUBLISH} publish "$1"'
 
-# The same by a script that looks for new kernels every second. What is new in its list is taken.
-_LOOK = f"""
+# The same by a script that looks every second, and publishes what it has not seen yet.
+_LOOK = f"""{_PUBLISH}
 seen=
 while sleep 1; do
     for kernel in {DROPPED}/*; do
-        case "$seen" in *" $kernel "*) continue ;; esac
         [ -e "$kernel" ] || continue
-        sh -c '{_PUBLISH.replace("'", "'" + chr(92) + "''")}' publish "$kernel"
+        case "$seen" in *" $kernel "*) continue ;; esac
+        publish "$kernel"
         seen="$seen $kernel "
     done
 done
 """
 
 
-def kernel(number: int) -> bytes:
-    """Return the demo's kernel with another release and another payload, of the same length."""
-    data = bytearray(SOURCE.read_bytes())
+def another(bzimage: bytes, number: int) -> bytes:
+    """Return a kernel with a release and a payload of its own, of the same length."""
+    data = bytearray(bzimage)
+    # Where boot.rst has kernel_version: the release, and behind a space who built it.
     release = 0x200 + int.from_bytes(data[0x20E:0x210], "little")
     end = data.index(b" ", release)
     data[end - 4 : end] = b"%04d" % number
-    # In the middle of what is compressed: a kernel of its own, not only another name.
     middle = len(data) // 2
     data[middle : middle + 8] = number.to_bytes(8, "little")
     return bytes(data)
@@ -90,14 +92,17 @@ def await_in_menu(url: str, name: str) -> str:
     raise SystemExit(f"{url}/boot.ipxe: {name} is not in it after {PATIENCE:g} s")
 
 
-def drop(way: str, number: int, folder: Path, url: str, then: Callable[[Path], object]) -> None:
-    """Write a kernel into a folder, fetch what is served of it, and print how long that took."""
-    data = kernel(number)
-    file = folder / f"kernel-{number:04d}"
-    with open(file, "wb") as dropped:
+def drop(way: str, data: bytes, file: Path, url: str) -> None:
+    """Write a kernel, fetch what is served of it, and print how long that took."""
+    # The script would publish half a kernel: it is moved in, as nobody is told to do for us.
+    target = file.with_name(f".{file.name}") if way == "script" else file
+    with open(target, "wb") as dropped:
         dropped.write(data)
+    if target != file:
+        target.rename(file)
     closed = time.monotonic()
-    then(file)
+    if way == "hand":
+        subprocess.run(["sh", "-c", _BY_HAND, "by-hand", file], check=True)
     path = await_in_menu(url, file.name)
     in_menu = time.monotonic()
     served = get(f"{url}/{path}")
@@ -108,11 +113,6 @@ def drop(way: str, number: int, folder: Path, url: str, then: Callable[[Path], o
     print(json.dumps(figures), flush=True)
 
 
-def publish(file: Path) -> None:
-    """Publish by hand what was dropped."""
-    subprocess.run(["sh", "-c", _PUBLISH, "publish", file], check=True)
-
-
 def main(count: int, every: int) -> None:
     """Drop `count` kernels for the appliance, and every so many one for each baseline."""
     for folder in (BY_HAND, DROPPED):
@@ -120,15 +120,17 @@ def main(count: int, every: int) -> None:
     (BY_HAND / "boot.ipxe").touch()
     Path("/tmp/nginx.conf").write_text(_NGINX)
     subprocess.run(["nginx", "-c", "/tmp/nginx.conf"], check=True)
+    (demo,) = DEMO.glob("vmlinuz-*")
+    bzimage = demo.read_bytes()
     with subprocess.Popen(["sh", "-c", _LOOK]) as script:
         for number in range(count):
-            drop("ours", number, Path("/srv/boot/kernels"), OURS_URL, lambda _: None)
+            data, name = another(bzimage, number), f"kernel-{number:04d}"
+            drop("ours", data, OURS / name, OURS_URL)
             if number % every == 0:
-                drop("hand", number, Path("/tmp"), BY_HAND_URL, publish)
-                drop("script", 1000 + number, DROPPED, BY_HAND_URL, lambda _: None)
+                drop("hand", data, Path("/tmp") / name, BY_HAND_URL)
+                drop("script", data, DROPPED / f"script-{number:04d}", BY_HAND_URL)
         script.terminate()
 
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), int(sys.argv[2]))
-    os._exit(0)

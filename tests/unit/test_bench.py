@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from appliance.catalog import kernel
 from bench import report
 from bench.boot import INIT, init_program
+from bench.dropper import another
+from tests.unit.catalog.kernels import make_bzimage
 
 
 def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed() -> None:
@@ -38,3 +41,13 @@ def test_the_machines_init_says_so_and_stays(tmp_path: Path) -> None:
         assert init.stdout.readline() == f"{INIT}\n".encode()
         assert init.poll() is None
         init.kill()
+
+
+def test_each_dropped_kernel_is_another_one_and_whole() -> None:
+    first = make_bzimage("6.12.0-cloud-amd64")
+    one, two = another(first, 1), another(first, 2)
+    versions = [kernel.identify(each, len(each)).version for each in (one, two)]
+    assert versions == ["6.12.0-cloud-a0001", "6.12.0-cloud-a0002"]
+    middle = len(first) // 2
+    assert one[middle : middle + 8] != two[middle : middle + 8]
+    assert len({len(first), len(one), len(two)}) == 1
