@@ -31,6 +31,8 @@ _CHANGES = (
 )
 # Around the drop folder itself, which may come later or come back.
 _AROUND = Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.ONLYDIR
+# Seconds after a loss: who deletes a folder is not done with its first file.
+_LOSS_LOOK = 0.5
 # In folders that are ours: what somebody took away has to be made again.
 _LOSSES = Mask.DELETE | Mask.MOVED_FROM | Mask.ONLYDIR
 
@@ -49,6 +51,7 @@ class DropFolder:
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._around: Watch | None = None
+        self._losses: list[Watch] = []  # the watches of `ours`
 
     def rescan_in(self, seconds: float) -> None:
         """Have changes() yield after `seconds` at the latest; to be called in its event loop."""
@@ -84,7 +87,10 @@ class DropFolder:
 
     async def _read(self, inotify: Inotify) -> None:
         async for event in inotify:
-            if self._concerns_us(event):
+            if event.watch in self._losses and not event.mask & Mask.IGNORED:
+                if event.name is not None and not is_ignored(event.name.name):
+                    self.rescan_in(_LOSS_LOOK)
+            elif self._concerns_us(event):
                 self._due.set()
 
     def _concerns_us(self, event: Event) -> bool:
@@ -102,8 +108,8 @@ class DropFolder:
         Each is watched before it is listed: what is made in between is seen one way or the other.
         """
         self._around = self._watch(inotify, self._folder.parent, _AROUND)
-        for folder in self._ours:
-            self._watch(inotify, folder, _LOSSES)
+        watches = (self._watch(inotify, folder, _LOSSES) for folder in self._ours)
+        self._losses = [watch for watch in watches if watch is not None]
         todo = [(self._folder, 0)]
         while todo:
             folder, depth = todo.pop()

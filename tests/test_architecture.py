@@ -25,7 +25,7 @@ LAYERS = (
     ("catalog", "copies", "settings_docs"),
     ("ports",),
     ("neopxe", "ethernet"),
-    ("settings", "paths", "run", "files"),
+    ("settings", "paths", "run", "files", "supervisord"),
     ("hosts",),
 )
 ORDER = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}

@@ -32,7 +32,7 @@ def start(paths: Paths) -> None:
     situation = Situation(chosen, paths, menu.Menu())
     write_tree(Renderer(paths.templates).supervisord(situation, sys.executable), paths.run)
     configuration = paths.run / "etc/supervisor/supervisord.conf"
-    become([sys.executable, "-m", "supervisor.supervisord", "-c", str(configuration)])
+    become([sys.executable, "-m", "appliance.supervisord", "-c", str(configuration)])
 
 
 async def render(paths: Paths, yaml_file: Path | None, target: Path) -> int:
