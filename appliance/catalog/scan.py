@@ -36,6 +36,7 @@ DEEPEST = 16  # folders in folders
 # Seconds until a file that somebody has open for writing is looked at again: when it is closed,
 # inotify tells.
 _OPEN_LOOK = 2.0
+_LARGEST_KERNEL = 1 << 30  # bytes: copying an endless file would keep all others waiting
 _LONGEST_NAME = 255  # characters under kernels/, as menus and TFTP requests take them
 _TEMPORARY = (".part", ".filepart", "~")  # what browsers, WinSCP and editors make
 
@@ -270,6 +271,8 @@ def _read(path: PurePosixPath, fd: int, size: int, still: bool) -> _Verdict | No
             found = kernel.identify(stream, size)
             if not isinstance(found, KernelImage):
                 return Refused(path, found.reason)
+            if size > _LARGEST_KERNEL:
+                return Refused(path, f"longer than {_LARGEST_KERNEL >> 30} GiB, as no kernel is")
             # A file can be given its whole length first, and be filled piece by piece.
             whole = found.length is not None and not _has_hole(fd, size)
             return found if still or whole else None

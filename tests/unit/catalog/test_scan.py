@@ -376,3 +376,9 @@ def test_a_kernel_that_has_its_length_before_its_contents_is_pending_until_it_is
     now = path.stat().st_ctime
     (found,) = scan(tmp_path, clock=lambda: now + 0.1).sets
     assert found.name == "bzImage"
+
+
+def test_a_kernel_with_an_endless_tail_is_refused(tmp_path: Path) -> None:
+    drop(tmp_path, "bzImage")
+    os.truncate(tmp_path / "bzImage", (1 << 30) + 1)
+    assert look(tmp_path).refused == (refused("bzImage", "longer than 1 GiB, as no kernel is"),)
