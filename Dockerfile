@@ -39,7 +39,9 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     apt-get update -q && apt-get install -qy --no-install-recommends \
     iproute2 isc-dhcp-server nginx-light python3 radvd rarpd tftpd-hpa \
  && rm -rf /var/lib/apt/lists/* /var/lib/dhcp/* /usr/share/doc /usr/share/man \
- && useradd --system --no-create-home --shell /usr/sbin/nologin neopxe \
+ && for user in dhcpd neopxe rarpd; do \
+      useradd --system --no-create-home --shell /usr/sbin/nologin "$user"; \
+    done \
  && mkdir -p /srv/boot /var/lib/bootdrop /etc/bootdrop \
  && ln -s /run/bootdrop/etc/ethers /etc/ethers
 COPY --from=python-packages /opt/venv /opt/venv

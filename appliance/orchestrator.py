@@ -19,6 +19,7 @@ from appliance.control import ControlServer
 from appliance.copies import BLOCKED, REFUSALS
 from appliance.daemons import ALL
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC, Daemon
+from appliance.daemons.containment import landlock_works
 from appliance.daemons.tftpd import Tftpd
 from appliance.events import listener, syslog
 from appliance.events.drops import Brevity, differences
@@ -86,9 +87,13 @@ class Orchestrator:
         self._notices: frozenset[str] = frozenset()  # of the menu, that were told
         self._root = 0  # inode of published/, in which in.tftpd stands
         self._faults: dict[str, str] = {}  # by what they are about
+        self._landlock = True
 
     async def run(self) -> None:
         """Start everything that listens, then keep what runs as it should be."""
+        self._landlock = await landlock_works()
+        if not self._landlock:
+            self._say("no Landlock in this kernel; users alone keep daemons from other files")
         log = await syslog.open_socket(self._hear_syslog)
         server = await self._control.serve(self._paths.control)
         if Tftpd.name in await self._supervision.states():
@@ -309,6 +314,7 @@ class Orchestrator:
             found,
             self._neighbours.other_router(found),
             self._neighbours.other_dhcp_servers(found),
+            self._landlock,
         )
 
     def _tell_menu(self, plan: menu.Menu) -> None:

@@ -40,4 +40,4 @@ class Paths:
     @property
     def leases(self) -> Path:
         """The lease file of dhcpd."""
-        return self.state / "dhcpd.leases"
+        return self.state / "dhcpd" / "dhcpd.leases"

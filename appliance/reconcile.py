@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from appliance import ports
 from appliance.daemons.base import ConfigurationRejected, Daemon
+from appliance.daemons.containment import confine
 from appliance.events.hub import printable
 from appliance.files import read_file, replace_file
 from appliance.paths import Paths
@@ -158,10 +159,8 @@ async def _check(daemon: Daemon, files: Tree, situation: Situation) -> None:
 
 
 def _daemon_files(daemon: Daemon, situation: Situation, renderer: Renderer) -> Tree:
-    program = daemon.program(situation)
-    return renderer.files(daemon.templates, situation) | renderer.program(
-        daemon.name, program.command, program.user
-    )
+    argv = confine(daemon.program(situation), landlock=situation.landlock)
+    return renderer.files(daemon.templates, situation) | renderer.program(daemon.name, argv)
 
 
 def _section(daemon: Daemon) -> PurePosixPath:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -47,9 +48,9 @@ class Renderer:
         """Render templates by the paths that they produce."""
         return {PurePosixPath(name): self._text(name, situation) for name in names}
 
-    def program(self, name: str, command: str, user: str | None) -> Tree:
+    def program(self, name: str, argv: Sequence[str]) -> Tree:
         """Return supervisord's section for a program; `%` starts an expansion there."""
-        program = {"name": name, "command": command.replace("%", "%%"), "user": user}
+        program = {"name": name, "command": shlex.join(argv).replace("%", "%%")}
         text = self._render("etc/supervisor/conf.d/program.conf", program=program)
         return {PurePosixPath(f"etc/supervisor/conf.d/{name}.conf"): text}
 

@@ -31,6 +31,7 @@ class Situation:
     other_router: str | None = None  # address of one that advertises; None while listening for it
     # Addresses of others that answer DHCP; None while listening for them.
     other_dhcp_servers: tuple[IPv4Address, ...] | None = None
+    landlock: bool = True  # the kernel lets a process give up its access to files
 
     @property
     def loaders(self) -> Loaders:

@@ -9,6 +9,7 @@ from pathlib import Path
 from appliance import menu, settings
 from appliance.catalog.model import Catalog
 from appliance.daemons import ALL
+from appliance.daemons.containment import landlock_works
 from appliance.network import read_interfaces, resolve
 from appliance.paths import Paths
 from appliance.provisions import rescue_roots
@@ -49,7 +50,7 @@ async def render(paths: Paths, yaml_file: Path | None, target: Path) -> int:
     catalog = Catalog(Store(paths.published, paths.kernels, chosen.keep).published())
     rescue = rescue_roots(paths.provisions / "rescue")
     plan = menu.plan(chosen, catalog, rescue, f"{url}/help.txt")
-    situation = Situation(chosen, paths, plan, network, other_router="", other_dhcp_servers=())
+    situation = Situation(chosen, paths, plan, network, "", (), await landlock_works())
     tree = everything(situation, ALL, Renderer(paths.templates))
     write_tree(tree, target)
     return len(tree)

@@ -28,10 +28,17 @@ class NotServing(Exception):
 
 @dataclass(frozen=True)
 class Program:
-    """How supervisord starts a daemon; it stays in the foreground and logs to its own output."""
+    """How a daemon is started, and all that it may; containment.py sees to that.
 
-    command: str
+    It stays in the foreground and logs to its own output.
+    """
+
+    argv: tuple[str, ...]
     user: str | None = None  # None: root, for daemons that drop their privilege themselves
+    group: str | None = None  # the one with the user's name when None
+    capabilities: tuple[str, ...] = ()  # what the user keeps, in small letters without CAP_
+    reads: tuple[Path, ...] = ()  # folders, besides /usr, /opt and /etc
+    writes: tuple[Path, ...] = ()  # folders
 
 
 class Daemon(Protocol):

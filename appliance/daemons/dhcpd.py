@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import shutil
 import socket
 from pathlib import Path
 from secrets import randbits
@@ -20,6 +21,7 @@ from appliance.situation import Situation
 
 _CONFIGURATION = "etc/dhcp/dhcpd.conf"
 _PORT = 67
+_USER = "dhcpd"
 _PATIENCE = 1.0  # seconds
 
 # Its banner comes with every check.
@@ -63,15 +65,26 @@ class Dhcpd(Daemon):
         --no-pid: dhcpd does not start when its pid file names any live process.
         """
         assert situation.network is not None
+        paths = situation.paths
         return Program(
-            f"dhcpd -4 -f -d --no-pid -cf {situation.paths.run / _CONFIGURATION}"
-            f" -lf {situation.paths.leases} {situation.network.interface}"
+            (
+                *("dhcpd", "-4", "-f", "-d", "--no-pid", "-cf", str(paths.run / _CONFIGURATION)),
+                *("-lf", str(paths.leases), situation.network.interface),
+            ),
+            user=_USER,
+            # Port 67, and frames to machines that have no address yet.
+            capabilities=("net_bind_service", "net_raw"),
+            reads=(paths.run / "etc/dhcp", Path("/proc")),
+            writes=(paths.leases.parent,),
         )
 
     def prepare(self, situation: Situation) -> None:
         """Make the lease file, without which dhcpd does not start."""
-        situation.paths.leases.parent.mkdir(parents=True, exist_ok=True)
-        situation.paths.leases.touch()
+        leases = situation.paths.leases
+        leases.parent.mkdir(parents=True, exist_ok=True)
+        leases.touch()
+        for path in (leases.parent, leases):
+            shutil.chown(path, _USER, _USER)
 
     def listens(self, situation: Situation) -> tuple[Port, ...]:
         """Return DHCP's port: beside another's socket dhcpd would start, and share its clients."""

@@ -50,7 +50,11 @@ class Neopxe(Daemon):
     def program(self, situation: Situation) -> Program:
         """Run as a user without any privilege: its port is not a privileged one."""
         configuration = situation.paths.run / _CONFIGURATION
-        return Program(f"{sys.executable} -m appliance.neopxe --config {configuration}", "neopxe")
+        return Program(
+            (sys.executable, "-m", "appliance.neopxe", "--config", str(configuration)),
+            user="neopxe",
+            reads=(configuration.parent,),
+        )
 
     def listens(self, situation: Situation) -> tuple[Port, ...]:
         """Return the boot server's port on the boot network."""

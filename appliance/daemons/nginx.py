@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shlex
 import shutil
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from appliance.daemons.base import Daemon, NotServing, Program, let_checker_read
+from appliance.daemons.containment import confine
 from appliance.events.hub import Event, printable
 from appliance.ports import Port
 from appliance.situation import Situation
@@ -21,12 +21,6 @@ _LOOPBACK = IPv4Address("127.0.0.1")
 
 # The log_format of config/etc/nginx/nginx.conf.j2.
 _ACCESS = re.compile(r"(?P<client>[\d.]+) [A-Z]+ \d{3} \d+ [\d.]+ .*")
-
-
-_AS_ITS_USER = (
-    *("setpriv", "--reuid", _USER, "--regid", _USER, "--clear-groups", "--no-new-privs"),
-    *("--inh-caps", "-all,+net_bind_service", "--ambient-caps", "-all,+net_bind_service"),
-)
 
 
 class Nginx(Daemon):
@@ -42,7 +36,7 @@ class Nginx(Daemon):
 
     def program(self, situation: Situation) -> Program:
         """Run as www-data, with no more than the right to a port under 1024."""
-        return Program(shlex.join(_nginx(situation.paths.run)))
+        return _program(situation, situation.paths.run)
 
     def prepare(self, situation: Situation) -> None:
         """Make the folder that it writes its pid and temporary files to."""
@@ -57,7 +51,8 @@ class Nginx(Daemon):
 
     async def check(self, configuration: Path, situation: Situation) -> None:
         """Run `nginx -t`, as the same user: it makes files that are then used."""
-        await let_checker_read([*_nginx(configuration), "-t"], r"test failed$")
+        argv = confine(_program(situation, configuration), landlock=situation.landlock)
+        await let_checker_read([*argv, "-t"], r"test failed$")
 
     async def probe(self, situation: Situation) -> None:
         """Ask for the front page, which is a file in published/."""
@@ -83,5 +78,12 @@ class Nginx(Daemon):
         return Event(self.name, printable(line), "http", match["client"])
 
 
-def _nginx(folder: Path) -> list[str]:
-    return [*_AS_ITS_USER, "nginx", "-e", "stderr", "-c", str(folder / _CONFIGURATION)]
+def _program(situation: Situation, folder: Path) -> Program:
+    configuration = folder / _CONFIGURATION
+    return Program(
+        ("nginx", "-e", "stderr", "-c", str(configuration)),
+        user=_USER,
+        capabilities=("net_bind_service",),
+        reads=(configuration.parent, situation.paths.published),
+        writes=(situation.paths.run / "nginx",),
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from appliance.daemons.base import Daemon, Program, let_checker_read
 from appliance.situation import Situation
 
 _CONFIGURATION = "etc/radvd.conf"
+_USER = "radvd"
 
 
 class Radvd(Daemon):
@@ -35,9 +37,29 @@ class Radvd(Daemon):
 
     def program(self, situation: Situation) -> Program:
         """Stay in the foreground (-n) and log to stderr."""
-        run = situation.paths.run
-        return Program(f"radvd -n -u radvd -m stderr -p {run}/radvd.pid -C {run / _CONFIGURATION}")
+        run, own = situation.paths.run, _own_folder(situation)
+        return Program(
+            (
+                *("radvd", "-n", "-m", "stderr", "-p", str(own / "pid")),
+                *("-C", str(run / _CONFIGURATION)),
+            ),
+            user=_USER,
+            group="nogroup",
+            capabilities=("net_raw",),  # ICMPv6
+            reads=(run / "etc", Path("/proc")),
+            writes=(own,),
+        )
+
+    def prepare(self, situation: Situation) -> None:
+        """Make the folder that it writes its pid to."""
+        own = _own_folder(situation)
+        own.mkdir(mode=0o700, exist_ok=True)
+        shutil.chown(own, _USER)
 
     async def check(self, configuration: Path, situation: Situation) -> None:
         """Run `radvd -c`."""
         await let_checker_read(["radvd", "-c", "-C", str(configuration / _CONFIGURATION)])
+
+
+def _own_folder(situation: Situation) -> Path:
+    return situation.paths.run / "radvd"

@@ -32,7 +32,12 @@ class Rarpd(Daemon):
     def program(self, situation: Situation) -> Program:
         """Stay in the foreground and log to stderr (-d), without a look for Sun's images (-e)."""
         assert situation.network is not None
-        return Program(f"rarpd -d -e {situation.network.interface}")
+        return Program(
+            ("rarpd", "-d", "-e", situation.network.interface),
+            user="rarpd",
+            capabilities=("net_raw",),
+            reads=(situation.paths.run / "etc",),
+        )
 
     async def probe(self, situation: Situation) -> None:
         """See that its socket is open.

@@ -35,14 +35,20 @@ class Tftpd(Daemon):
     syslog_tag = "in.tftpd"
 
     def program(self, situation: Situation) -> Program:
-        """Stay in the foreground (-L), chrooted (-s), on one address, as the user tftp."""
+        """Stay in the foreground (-L); each transfer is chrooted (-s), as the user tftp.
+
+        The process that waits for requests stays root, as chroot is for each transfer anew.
+        """
         assert situation.network is not None
-        settings = situation.settings
-        refuse = " -r blksize" if settings.tftp_refuse_blksize else ""
+        settings, published = situation.settings, situation.paths.published
+        refuse = ("-r", "blksize") if settings.tftp_refuse_blksize else ()
         return Program(
-            f"in.tftpd -L -v -v -u tftp --address {situation.network.server}:{PORT}"
-            f" -R {_TRANSFER_PORTS} -B {settings.tftp_block_size}{refuse}"
-            f" -s {situation.paths.published}"
+            (
+                *("in.tftpd", "-L", "-v", "-v", "-u", "tftp"),
+                *("--address", f"{situation.network.server}:{PORT}", "-R", _TRANSFER_PORTS),
+                *("-B", str(settings.tftp_block_size), *refuse, "-s", str(published)),
+            ),
+            reads=(published,),
         )
 
     def listens(self, situation: Situation) -> tuple[Port, ...]:
