@@ -56,4 +56,7 @@ RUN /opt/venv/bin/python -m compileall -q /opt/venv/lib /usr/lib/bootdrop/python
         > "/usr/bin/${verb%:*}" && chmod 755 "/usr/bin/${verb%:*}"; \
     done
 ENV PYTHONPATH=/usr/lib/bootdrop/python PYTHONDONTWRITEBYTECODE=1
+# Degraded is unhealthy. Docker restarts nothing for that; it shows it, and Swarm or a monitor act.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=2 \
+    CMD ["perl", "/usr/share/bootdrop/config/healthcheck.pl"]
 CMD ["bootdrop", "start"]

@@ -1,7 +1,8 @@
 """The control socket: a client sends one word, and gets lines of JSON.
 
 `status` is answered by one line; `events` by the status, and then by each event and each change
-of the status for as long as the client listens.
+of the status for as long as the client listens. `health` is for config/healthcheck.pl, which reads
+no JSON: one line of plain text, `ready` when nothing is wrong.
 """
 
 from __future__ import annotations
@@ -23,6 +24,11 @@ _LONGEST_REQUEST = 64
 
 class NotRunning(Exception):
     """No appliance answers on the control socket."""
+
+
+def health_line(status: Status) -> str:
+    """Return the state, and why it is what it is, in one line."""
+    return f"{status.state}: {'; '.join(status.reasons)}" if status.reasons else status.state
 
 
 class ControlServer:
@@ -52,6 +58,9 @@ class ControlServer:
                 await self._send(writer, self._status_line())
             elif request == b"events":
                 await self._follow(writer)
+            elif request == b"health":
+                writer.write(health_line(self._status()).encode() + b"\n")
+                await writer.drain()
         except (ConnectionError, ValueError):
             pass  # the client went away, or sent a line that is too long: nothing is owed to it
         finally:
