@@ -20,6 +20,7 @@ from appliance.copies import BLOCKED, REFUSALS
 from appliance.daemons import ALL
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC, Daemon
 from appliance.daemons.containment import landlock_works
+from appliance.daemons.nginx import Nginx
 from appliance.daemons.tftpd import Tftpd
 from appliance.events import listener, syslog
 from appliance.events.drops import Brevity, differences
@@ -35,7 +36,7 @@ from appliance.silence import SilenceWatch
 from appliance.situation import Situation, base_url
 from appliance.status import KernelStatus, RefusedFile, Status
 from appliance.store import Store
-from appliance.supervision import Supervision
+from appliance.supervision import NotSupervised, Supervision
 from appliance.watch import DropFolder
 
 NAME = "bootdrop"  # whose lines the orchestrator's own are
@@ -85,7 +86,7 @@ class Orchestrator:
         self._offered = Catalog()  # what the menu that machines get was made from
         self._situation = Situation(chosen, paths, menu.Menu())
         self._notices: frozenset[str] = frozenset()  # of the menu, that were told
-        self._root = 0  # inode of published/, in which in.tftpd stands
+        self._root: int | None = None  # published/ as it was at the last scan
         self._faults: dict[str, str] = {}  # by what they are about
         self._landlock = True
 
@@ -235,10 +236,19 @@ class Orchestrator:
             self._folder.rescan_in(_VOLUME_LOOK)
 
     def _follow_root(self) -> None:
-        """Start in.tftpd anew where published/ is another folder than the one it stands in."""
-        before, self._root = self._root, self._paths.published.stat().st_ino
-        if before not in (0, self._root):
-            self._health.start_anew(self._daemons[Tftpd.name])
+        """Start what serves published/ anew when that folder itself is another one than before.
+
+        in.tftpd has it as its root, nginx by its Landlock rule: both hold the folder, not the name.
+        """
+        # Held open: of a folder that is gone, the next one may get the same number.
+        held, self._root = self._root, os.open(self._paths.published, os.O_PATH | os.O_DIRECTORY)
+        if held is None:
+            return
+        replaced = not os.path.samestat(os.fstat(held), os.fstat(self._root))
+        os.close(held)
+        if replaced:
+            for name in (Nginx.name, Tftpd.name):
+                self._health.start_anew(self._daemons[name])
 
     def _is_menu_gone(self) -> bool:
         """Tell whether somebody deleted a menu."""
@@ -285,7 +295,12 @@ class Orchestrator:
             except OSError as error:
                 self._fault("published", self._refusal(error))
                 asyncio.get_running_loop().call_later(_VOLUME_LOOK, self._due.set)
-            for outcome in await reconcile(self._situation, ALL, self._renderer, self._supervision):
+            try:
+                outcomes = await reconcile(self._situation, ALL, self._renderer, self._supervision)
+            except NotSupervised as refused:  # supervisord itself is being stopped
+                self._say(str(refused))
+                continue
+            for outcome in outcomes:
                 fault = outcome.fault and f"{outcome.daemon}: {outcome.fault}"
                 self._fault(f"reconcile {outcome.daemon}", fault)
                 self._health.reconciled(self._daemons[outcome.daemon], outcome, self._situation)

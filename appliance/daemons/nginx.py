@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import stat
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -67,6 +68,11 @@ class Nginx(Daemon):
         except (OSError, TimeoutError) as error:
             raise NotServing(f"no HTTP from {address}:{port}: {error}") from None
         if answer.split()[1:2] != [b"200"]:
+            boot = situation.paths.boot
+            if not boot.stat().st_mode & stat.S_IXOTH:
+                raise NotServing(
+                    f"{boot} is closed to its user {_USER}; chmod o+x boot on the host"
+                )
             said = answer.decode("ascii", "replace").strip()
             raise NotServing(f"{address}:{port} answers `{said}` instead of the front page")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,7 +18,10 @@ from tests.lab.project import Project
 
 pytestmark = pytest.mark.lab
 
-SETTINGS = {"BOOTDROP_MENU_TIMEOUT": "3"}
+SETTINGS = {
+    "BOOTDROP_MENU_TIMEOUT": "3",
+    "BOOTDROP_RARP_HOSTS": "52:54:00:00:0a:01=192.168.10.5",
+}
 
 
 def refused(lab: Lab, path: str) -> str:
@@ -35,10 +39,8 @@ def test_every_daemon_serves_on_the_one_interface(shared_lab: Lab) -> None:
     status, said = shared_lab.exec_appliance(["bootdrop", "status"])
     assert status == 0
     lines = [line.split() for line in said.splitlines() if line.startswith("  ")]
-    serving = [name for name, *phase in lines if phase == ["serving"]]
-    assert serving == ["nginx", "tftpd", "neopxe", "radvd", "dhcpd"]
-    assert [" ".join(line) for line in lines if line[0] not in serving] == [
-        "rarpd idle: BOOTDROP_RARP_HOSTS is not set"
+    assert lines == [
+        [name, "serving"] for name in ("nginx", "tftpd", "neopxe", "radvd", "rarpd", "dhcpd")
     ]
 
 
@@ -89,7 +91,25 @@ def version_of(kernel: Path) -> str:
     return kernel.name.removeprefix("bzImage-")
 
 
-@pytest.mark.parametrize("daemon", ["nginx", "in.tftpd", "neopxe", "radvd", "dhcpd"])
+def test_published_that_was_removed_as_a_whole_is_made_and_served_again(
+    empty_lab: Lab, drop: Callable[..., None], test_kernel: Path
+) -> None:
+    drop(test_kernel, "bzImage")
+    shutil.rmtree(empty_lab.boot / "published")
+    removed = time.time()
+    drop(test_kernel, "another")
+    for name in ("nginx", "tftpd"):
+        empty_lab.feed.wait_event(
+            lambda event, name=name: is_line(event, name, "serving", removed), 30
+        )
+    empty_lab.wait_ready(10, since=removed)
+    fetch = "curl -sf http://192.168.10.1:8069/boot.ipxe && curl -sf tftp://192.168.10.1/boot.ipxe"
+    argv = ["docker", "exec", str(empty_lab.network.id), "sh", "-c", fetch]
+    fetched = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert fetched == 2 * (empty_lab.boot / "published" / "boot.ipxe").read_text()
+
+
+@pytest.mark.parametrize("daemon", ["nginx", "in.tftpd", "neopxe", "radvd", "rarpd", "dhcpd"])
 def test_a_daemon_that_is_killed_is_back_and_serves(shared_lab: Lab, daemon: str) -> None:
     shared_lab.wait_ready()
     name = daemon.removeprefix("in.")
@@ -106,6 +126,19 @@ def test_a_daemon_that_is_killed_is_back_and_serves(shared_lab: Lab, daemon: str
 
 def is_line(event: Event, daemon: str, beginning: str, since: float) -> bool:
     return event.daemon == daemon and event.text.startswith(beginning) and event.time > since
+
+
+def test_a_volume_that_is_closed_to_others_is_told_with_what_to_do(shared_lab: Lab) -> None:
+    shared_lab.wait_ready()
+    shared_lab.boot.chmod(0o700)
+    shared_lab.exec_appliance(["sh", "-c", f"kill -KILL {pids(shared_lab)['nginx']}"])
+    status = shared_lab.wait_status(is_degraded, 20)
+    assert status.reasons == (
+        "nginx: /srv/boot is closed to its user www-data; chmod o+x boot on the host",
+    )
+    opened = time.time()
+    shared_lab.boot.chmod(0o755)
+    shared_lab.wait_ready(10, since=opened)
 
 
 def test_the_orchestrator_that_is_killed_comes_back_and_disturbs_no_machine(

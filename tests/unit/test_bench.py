@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_the_machines_init_says_so_and_stays(tmp_path: Path) -> None:
 def test_each_dropped_kernel_is_another_one_and_whole() -> None:
     first = make_bzimage("6.12.0-cloud-amd64")
     one, two = another(first, 1), another(first, 2)
-    versions = [kernel.identify(each, len(each)).version for each in (one, two)]
+    versions = [kernel.identify(io.BytesIO(each), len(each)).version for each in (one, two)]
     assert versions == ["6.12.0-cloud-a0001", "6.12.0-cloud-a0002"]
     middle = len(first) // 2
     assert one[middle : middle + 8] != two[middle : middle + 8]
