@@ -83,7 +83,9 @@ class Health:
 
     def start_anew(self, daemon: Daemon) -> None:
         """Have a daemon that shall run end and start."""
-        if self._of(daemon).situation is not None:
+        watched = self._of(daemon)
+        if watched.situation is not None:
+            self._set(watched, "starting", "")
             self._ask(daemon, self._supervision.restart)
 
     def process_state(self, daemon: Daemon, state: str) -> None:

@@ -122,7 +122,7 @@ async def _reconcile_one(
             await supervision.remove(daemon.name)
         return Outcome(daemon.name, idle=idle, waits=waits)
 
-    if state not in ALIVE:
+    if state is None:
         for port in daemon.listens(situation):
             if holder := await ports.taken(port):
                 raise PortTaken(holder)

@@ -107,7 +107,7 @@ def test_a_kernel_that_is_overwritten_while_a_machine_boots_is_one_of_the_two_wh
             BOOT,
         )
         empty_lab.drop(second, "bzImage")  # between the script and the kernel that it names
-        version = machine.expect(r"Linux version (\S+)", BOOT).match[1]
+        version = machine.expect(r"Linux version (\S+) ", BOOT).match[1]
         assert f"bzImage-{version}" in (first.name, second.name)
         machine.expect(r"BOOTDROP: rescue shell", BOOT)
 

@@ -50,10 +50,12 @@ def test_nothing_listens_but_what_machines_need(shared_lab: Lab) -> None:
 def test_only_the_daemons_that_must_hear_raw_frames(shared_lab: Lab) -> None:
     shared_lab.wait_ready()
     frames = in_appliance(shared_lab, "cat /proc/net/packet").splitlines()[1:]
-    # Protocol and user: ETH_P_ALL for DHCP, ETH_P_RARP for RARP.
+    # Protocol and user: ETH_P_ALL for DHCP, ETH_P_RARP for RARP; ETH_P_IP for the orchestrator,
+    # which hears of other DHCP servers.
     users = user_ids(shared_lab)
     assert sorted((line.split()[3], users[line.split()[7]]) for line in frames) == [
         ("0003", "dhcpd"),
+        ("0800", "root"),
         ("8035", "rarpd"),
     ]
     # ICMPv6: radvd, and the orchestrator that hears whether other routers are there.
