@@ -19,6 +19,8 @@ Tree: TypeAlias = dict[PurePosixPath, str]
 
 _HELP = "tftp/help.txt"  # the front page of HTTP
 _MENUS = ("tftp/autoexec.ipxe", "tftp/boot.ipxe", "tftp/pxelinux.cfg/default")
+# In an entry's folder, which is KEY for the template.
+_OF_ENTRY = "tftp/entry/{key}/pxelinux.cfg/default"
 
 
 class Renderer:
@@ -37,16 +39,31 @@ class Renderer:
 
     def boot_files(self, situation: Situation) -> Tree:
         """Return the front page, and on a network the menus in every loader's language."""
-        return self.files(map(str, self.boot_file_names(situation)), situation)
+        if not situation.network:
+            return self.files((_HELP,), situation)
+        return self.files((_HELP, *_MENUS), situation) | self._entries(situation)
 
     @staticmethod
     def boot_file_names(situation: Situation) -> tuple[PurePosixPath, ...]:
         """Return the paths of boot_files."""
-        return tuple(map(PurePosixPath, (_HELP, *_MENUS) if situation.network else (_HELP,)))
+        if not situation.network:
+            return (PurePosixPath(_HELP),)
+        entries = (_OF_ENTRY.format(key=each.entry.key) for each in situation.firmware_menu.kernels)
+        return tuple(map(PurePosixPath, (_HELP, *_MENUS, *entries)))
 
     def files(self, names: Iterable[str], situation: Situation) -> Tree:
         """Render templates by the paths that they produce."""
         return {PurePosixPath(name): self._text(name, situation) for name in names}
+
+    def _entries(self, situation: Situation) -> Tree:
+        """Return what pxelinux finds beside itself when the firmware's menu named a kernel."""
+        template = _OF_ENTRY.format(key="KEY")
+        return {
+            PurePosixPath(_OF_ENTRY.format(key=item.entry.key)): self._render(
+                template, entry=item.entry
+            )
+            for item in situation.firmware_menu.kernels
+        }
 
     def program(self, name: str, argv: Sequence[str]) -> Tree:
         """Return supervisord's section for a program; `%` starts an expansion there."""
@@ -67,6 +84,7 @@ class Renderer:
             menu=situation.menu,
             paths=situation.paths,
             loaders=situation.loaders,
+            firmware_menu=situation.firmware_menu,
             base_url=situation.base_url,
             serial=serial_port(situation.settings.console),
             probe_mac=PROBE_MAC,

@@ -220,6 +220,20 @@ class Settings(BaseSettings):
         ge=0,
         le=255,
     )
+    firmware_menu: Literal["loader", "kernels"] = _setting(
+        "loader",
+        "Boot",
+        "What the menu of the PXE boot server lists: the loader alone, which has a menu of its "
+        "own, or also as many kernels as it has room for, each leading straight to its boot.",
+        "loader or kernels",
+    )
+    ipxe_rom: Literal["script", "boot-server"] = _setting(
+        "script",
+        "Boot",
+        "Where network cards whose ROM is iPXE are led: to the script of kernels at once, or "
+        "like all others to the PXE boot server with its prompt and menu.",
+        "script or boot-server",
+    )
     menu_timeout: int = _setting(
         0,
         "Boot",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from appliance import firmware_menu
+from appliance.firmware_menu import FirmwareMenu
 from appliance.menu import Menu
 from appliance.network import Network
 from appliance.paths import Paths
@@ -42,6 +44,11 @@ class Situation:
             efi_x64="snponly.efi",
             efi_arm64="ipxe-arm64.efi",
         )
+
+    @property
+    def firmware_menu(self) -> FirmwareMenu:
+        """What the boot server lists."""
+        return firmware_menu.plan(self.settings, self.menu)
 
     @property
     def base_url(self) -> str | None:

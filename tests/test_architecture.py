@@ -21,6 +21,7 @@ LAYERS = (
     ("reconcile", "status", "supervision"),
     ("daemons", "render", "provisions"),
     ("events", "situation"),
+    ("firmware_menu",),
     ("menu", "store", "network"),
     ("catalog", "copies", "settings_docs"),
     ("ports",),

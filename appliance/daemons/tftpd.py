@@ -19,6 +19,7 @@ PORT = 69
 # Where transfers come from: one process and one port each, so this is how many there can be at a
 # time. Above the kernel's own range (net.ipv4.ip_local_port_range).
 _TRANSFER_PORTS = "61000:62023"
+_REMAP = "etc/tftpd/remap"
 _PROBED_FILE = "help.txt"
 # Seconds. in.tftpd loses the first request after its start, so tftpy asks twice then.
 _PATIENCE = 1
@@ -33,6 +34,7 @@ class Tftpd(Daemon):
 
     name = "tftpd"
     syslog_tag = "in.tftpd"
+    templates = (_REMAP,)
 
     def program(self, situation: Situation) -> Program:
         """Stay in the foreground (-L); each transfer is chrooted (-s), as the user tftp.
@@ -41,14 +43,16 @@ class Tftpd(Daemon):
         """
         assert situation.network is not None
         settings, published = situation.settings, situation.paths.published
+        remap = situation.paths.run / _REMAP
         refuse = ("-r", "blksize") if settings.tftp_refuse_blksize else ()
         return Program(
             (
                 *("in.tftpd", "-L", "-v", "-v", "-u", "tftp"),
                 *("--address", f"{situation.network.server}:{PORT}", "-R", _TRANSFER_PORTS),
-                *("-B", str(settings.tftp_block_size), *refuse, "-s", str(published)),
+                *("-B", str(settings.tftp_block_size), *refuse),
+                *("-m", str(remap), "-s", str(published)),
             ),
-            reads=(published,),
+            reads=(published, remap.parent),
         )
 
     def listens(self, situation: Situation) -> tuple[Port, ...]:

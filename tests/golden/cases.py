@@ -68,6 +68,15 @@ CASES: dict[str, Situation] = {
             ),
         )
     ),
+    "firmware-menu": a_situation(
+        Settings(
+            interface="eth1",
+            firmware_menu="kernels",
+            ipxe_rom="boot-server",
+            prompt_timeout=10,
+        ),
+        *_KERNELS,
+    ),
     "local-by-default": a_situation(
         Settings(interface="eth1", default_entry="local", menu_timeout=10), *_KERNELS
     ),
