@@ -38,8 +38,14 @@ _CREDENTIALS = 0x8000
 
 _BOOT_ITEM = struct.Struct("!HH")  # type, layer
 
+_ARCHITECTURE_NAMES = {
+    number: name for name, numbers in ARCHITECTURES.items() for number in numbers
+}
+
 # RFC 4578 section 2.3 says 17 bytes, some ROMs send others; it goes back in one option.
 _LONGEST_GUID = 255
+# Classes D and E (RFC 1112 section 4): multicast, what is reserved, and the limited broadcast.
+_FIRST_OF_NO_MACHINE = 224
 _LIMITED_BROADCAST = IPv4Address("255.255.255.255")
 
 
@@ -120,7 +126,7 @@ def destination(request: Packet, source: tuple[str, int]) -> tuple[str, int]:
 
 def architecture_name(number: int) -> str:
     """Return neopxe.conf's name of an architecture (RFC 4578 section 2.1), or its number."""
-    return next((name for name, numbers in ARCHITECTURES.items() if number in numbers), str(number))
+    return _ARCHITECTURE_NAMES.get(number) or str(number)
 
 
 def _architectures(request: Packet) -> tuple[str, ...]:
@@ -142,7 +148,7 @@ def _faults(request: Packet) -> Iterator[str]:
     guid = request.options.get(Option.CLIENT_GUID, b"")
     if len(guid) > _LONGEST_GUID:
         yield f"GUID of {len(guid)} bytes, {_LONGEST_GUID} at most"
-    if request.giaddr.is_multicast or request.giaddr == _LIMITED_BROADCAST:
+    if request.giaddr.packed[0] >= _FIRST_OF_NO_MACHINE:
         yield f"relay {request.giaddr}, not the address of one machine"
 
 

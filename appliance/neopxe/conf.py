@@ -28,6 +28,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import IPv4Address
 
 LOCAL_BOOT = 0  # type of the item that leaves the machine to its own disk (PXE 2.1 table 2-2)
@@ -136,6 +137,14 @@ class Configuration:
     def service(self, type_: int) -> Service | None:
         """Return the item of a type."""
         return next((service for service in self.services if service.type == type_), None)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Once: menus are cached by it, and it took as long as an answer.
+        return hash((self.ip_addr, self.services, self.prompt, self.prompt_timeout))
 
 
 def menu_size(prompt: str, names: Iterable[str], discovery: Discovery = Discovery.UNICAST) -> int:

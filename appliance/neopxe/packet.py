@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 MAGIC_COOKIE = b"\x63\x82\x53\x63"  # RFC 2132 section 2
@@ -18,6 +19,9 @@ _SHORTEST = _HEADER.size + len(MAGIC_COOKIE)
 _PADDED_TO = 300
 _LONGEST_OPTION = 255
 _FILE_SIZE = 128
+
+# Most addresses in packets are those of before, or 0.0.0.0.
+_address = lru_cache(maxsize=1024)(IPv4Address)
 
 
 class MalformedPacket(Exception):
@@ -141,10 +145,10 @@ def parse(data: bytes) -> Packet:
         htype=htype,
         secs=secs,
         flags=flags,
-        ciaddr=IPv4Address(ci),
-        yiaddr=IPv4Address(yi),
-        siaddr=IPv4Address(si),
-        giaddr=IPv4Address(gi),
+        ciaddr=_address(ci),
+        yiaddr=_address(yi),
+        siaddr=_address(si),
+        giaddr=_address(gi),
         file=file.partition(b"\0")[0],
         options=options,
     )

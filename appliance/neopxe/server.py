@@ -78,7 +78,7 @@ class Answers:
     told: int = 0  # lines in this second
     untold: int = 0
 
-    def tell(self, line: str, now: float) -> list[str]:
+    def tell(self, reply: boot_menu.Reply, now: float) -> list[str]:
         """Return the lines to write for an answer."""
         before: list[str] = []
         if now - self.since >= 1:
@@ -86,7 +86,7 @@ class Answers:
             self.since, self.told = now, 0
         if self.told < _ANSWERS_TOLD:
             self.told += 1
-            return [*before, line]
+            return [*before, reply.summary]
         self.untold += 1
         return before
 
@@ -221,7 +221,7 @@ class Server:
         except OSError as error:  # port 0, no route, our address is gone: the next may do better
             self._drops.add(f"answer cannot be sent: {error.strerror}")
             return
-        self._log(*self._answers.tell(reply.summary, time.monotonic()))
+        self._log(*self._answers.tell(reply, time.monotonic()))
 
     def _log(self, *lines: str) -> None:
         self._lines += (line + "\n" for line in lines)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.neopxe import packet
+from appliance.neopxe.boot_menu import Reply
 from appliance.neopxe.server import Answers, Drops
 from tests.unit.neopxe.requests import a_request
 from tests.unit.neopxe.server import CHECKOUT, ON_LOOPBACK, Running, neopxe, serving
@@ -143,9 +144,10 @@ def test_an_interface_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 def test_answers_have_a_line_each_but_for_a_flood() -> None:
     answers = Answers()
-    lines = [line for _ in range(700) for line in answers.tell("answer", 100.0)]
-    assert lines == 500 * ["answer"]
-    assert answers.tell("answer", 101.0) == ["answered 200 more", "answer"]
+    reply = Reply(a_request(), architecture=0)
+    lines = [line for _ in range(700) for line in answers.tell(reply, 100.0)]
+    assert lines == 500 * [reply.summary]
+    assert answers.tell(reply, 101.0) == ["answered 200 more", reply.summary]
     assert answers.rest() == []
 
 
