@@ -28,7 +28,7 @@ def test_ipxe_shows_and_boots_kernels_of_any_name(
     drop_both(empty_lab, test_kernel)
     with empty_lab.machine(firmware) as machine:
         machine.expect(re.escape("""-x 'a' "b" $(ip} || goto failed ; #c ^d e %s (6."""), BOOT)
-        expect_long(machine)
+        machine.expect(r"long y+\.\.\.y+ \(6\.1\.\d+-labtest\)", BOOT)
         # The first is the default; the other one is chosen.
         machine.send(DOWN + ENTER)
         expect_fetched(empty_lab, machine, LONG)
@@ -38,14 +38,23 @@ def test_ipxe_shows_and_boots_kernels_of_any_name(
         machine.expect(r"BOOTDROP: rescue shell", BOOT)
 
 
-def test_pxelinux_shows_and_boots_kernels_of_any_name(empty_lab: Lab, test_kernel: Path) -> None:
+def test_pxelinux_boots_kernels_of_any_name(empty_lab: Lab, test_kernel: Path) -> None:
     empty_lab.restart(SETTINGS | {"BOOTDROP_BIOS_LOADER": "pxelinux"})
     drop_both(empty_lab, test_kernel)
     empty_lab.wait_ready(30)
-    with empty_lab.machine("bios") as machine:
-        machine.expect(re.escape("""-x 'a' "b" ${ip} || goto failed ; #c ?d e %s (6."""), BOOT)
-        expect_long(machine)
-        expect_fetched(empty_lab, machine, HARD)
+    boot_with_pxelinux(empty_lab, HARD)
+    # Dropped anew it is the newest, and the default.
+    empty_lab.drop(test_kernel, LONG)
+    empty_lab.wait_status(lambda status: status.kernels == (LONG, HARD), 10)
+    boot_with_pxelinux(empty_lab, LONG)
+
+
+def boot_with_pxelinux(lab: Lab, name: str) -> None:
+    with lab.machine("bios") as machine:
+        # menu.c32 prints entries letter by letter, to the serial port and to the screen that is
+        # mirrored there: the title alone comes in one piece.
+        machine.expect(r"Bootdrop on 192\.168\.10\.1", BOOT)
+        expect_fetched(lab, machine, name)
         machine.expect(r"BOOTDROP: rescue shell", BOOT)
 
 
@@ -54,10 +63,6 @@ def drop_both(lab: Lab, kernel: Path) -> None:
     lab.wait_status(lambda status: status.kernels == (LONG,), 30)
     lab.drop(kernel, HARD)
     lab.wait_status(lambda status: status.kernels == (HARD, LONG), 10)
-
-
-def expect_long(machine: Machine) -> None:
-    machine.expect(r"long y+\.\.\.y+ \(6\.1\.\d+-labtest\)", BOOT)
 
 
 def expect_fetched(lab: Lab, machine: Machine, name: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.lab import Lab
+from tests.unit.catalog.kernels import make_zboot
 
 pytestmark = pytest.mark.lab
 
@@ -42,14 +43,23 @@ def test_a_signed_kernel_without_the_end_of_its_certificate_is_cut_short(
     }
 
 
-def test_an_arm64_image_is_published_unpacked_and_kept_from_x86_machines(
+def test_arm64_kernels_are_listed_unpacked_and_kept_from_x86_machines(
     empty_lab: Lab, test_kernel: Path, tmp_path: Path
 ) -> None:
-    image = empty_lab.fetch_demo_kernel(tmp_path, "arm64").read_bytes()
+    vmlinuz = empty_lab.fetch_demo_kernel(tmp_path, "arm64")
+    image, version = vmlinuz.read_bytes(), vmlinuz.name.removeprefix("vmlinuz-")
+    kernels = empty_lab.boot / "kernels"
+    (kernels / "Image").write_bytes(image)
+    (kernels / "Image.gz").write_bytes(gzip.compress(image, 1))
+    (kernels / "vmlinuz.efi").write_bytes(make_zboot(image))
     empty_lab.drop(test_kernel, "bzImage")
-    (empty_lab.boot / "kernels/Image.gz").write_bytes(gzip.compress(image, 1))
-    empty_lab.wait_status(lambda status: set(status.kernels) == {"Image.gz", "bzImage"}, 20)
+    arm64 = {"Image", "Image.gz", "vmlinuz.efi"}
+    empty_lab.wait_status(lambda status: set(status.kernels) == arm64 | {"bzImage"}, 20)
+    _, said = empty_lab.exec_appliance(["bootdrop", "kernels"])
+    listed = [line.split()[:3] for line in said.splitlines()]
+    assert all([name, version, "arm64"] in listed for name in arm64)
     assert published_kernel(empty_lab, "Image.gz").read_bytes() == image
+    assert published_kernel(empty_lab, "Image").read_bytes() == image
     pxelinux = empty_lab.boot / "published/pxelinux.cfg/default"
     empty_lab.wait_status(lambda _: "LABEL bzImage" in pxelinux.read_text(), 10)
-    assert "Image.gz" not in pxelinux.read_text()
+    assert not any(f"LABEL {name}" in pxelinux.read_text() for name in arm64)
