@@ -94,7 +94,10 @@ class Orchestrator:
         """Start everything that listens, then keep what runs as it should be."""
         self._landlock = await landlock_works()
         if not self._landlock:
-            self._say("no Landlock in this kernel; users alone keep daemons from other files")
+            self._say(
+                "this kernel or container engine has no Landlock (Linux 5.13): users and modes "
+                "alone keep daemons from other files"
+            )
         log = await syslog.open_socket(self._hear_syslog)
         server = await self._control.serve(self._paths.control)
         if Tftpd.name in await self._supervision.states():

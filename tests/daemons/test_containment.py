@@ -38,7 +38,7 @@ def test_nothing_listens_but_what_machines_need(shared_lab: Lab) -> None:
         *(f"udp {address}" for address in sockets(shared_lab, "udp", state="07")),
     }
     assert listening == {
-        "udp 0.0.0.0:67",  # dhcpd: requests that are not broadcasts
+        "udp 0.0.0.0:67",  # dhcpd, which sends from it and hears frames instead
         "udp 192.168.10.1:69",  # in.tftpd
         "udp 192.168.10.1:4011",  # neopxe
         "tcp 192.168.10.1:8069",  # nginx
