@@ -139,22 +139,26 @@ async def _reconcile_one(
 
     wanted = _daemon_files(daemon, situation, renderer)
     changed = {path: text for path, text in wanted.items() if _differs(run, path, text)}
+    if state is not None and not changed:
+        return Outcome(daemon.name)
     if changed:
         daemon.prepare(situation)
         await _check(daemon, wanted, situation)
-        write_tree(changed, run)
-
-    if state is None:
-        await supervision.add(daemon.name)
-    elif _section(daemon) in changed:
-        await supervision.remove(daemon.name)
-        await supervision.add(daemon.name)
-    elif changed and state in ALIVE and daemon.on_change != "restart":
-        await supervision.signal(daemon.name, daemon.on_change)
-    elif changed:
-        await supervision.restart(daemon.name)
+    # The section goes first and comes last: to who is killed in between all of it is new.
+    section = _section(daemon)
+    (run / section).unlink(missing_ok=True)
+    write_tree({path: text for path, text in changed.items() if path != section}, run)
+    if state is not None and section not in changed:
+        if state in ALIVE and daemon.on_change != "restart":
+            await supervision.signal(daemon.name, daemon.on_change)
+        else:
+            await supervision.restart(daemon.name)
+        write_tree({section: wanted[section]}, run)
     else:
-        return Outcome(daemon.name)
+        if state is not None:
+            await supervision.remove(daemon.name)
+        write_tree({section: wanted[section]}, run)
+        await supervision.add(daemon.name)
     return Outcome(daemon.name, disturbed=True)
 
 

@@ -136,6 +136,30 @@ def test_a_changed_configuration_restarts_its_daemon(bench: Bench) -> None:
     assert (bench.paths.run / "etc/loop.conf").read_text() == "lease 300"
 
 
+class Killed(BaseException):
+    """What a SIGKILL looks like from inside."""
+
+
+def test_a_change_that_a_kill_cut_short_is_made_by_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def killed(_: str) -> None:
+        raise Killed
+
+    async def test() -> None:
+        await bench.reconcile(bench.situation())
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(bench.supervision, "restart", killed)
+            await bench.reconcile(bench.situation(lease_time=300))
+        assert await bench.reconcile(bench.situation(lease_time=300)) == (
+            Outcome("loop", disturbed=True),
+        )
+        assert await bench.reconcile(bench.situation(lease_time=300)) == (Outcome("loop"),)
+
+    asyncio.run(test())
+    assert bench.starts() == 2
+
+
 def test_a_rejected_configuration_is_never_installed_and_what_ran_keeps_running(
     bench: Bench,
 ) -> None:
