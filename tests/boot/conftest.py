@@ -25,7 +25,7 @@ def shared_lab(request: pytest.FixtureRequest, lab_images: None) -> Iterator[Lab
 def empty_lab(shared_lab: Lab) -> Lab:
     """The shared lab with nothing in kernels/ and nothing in its menu."""
     for file in sorted((shared_lab.boot / "kernels").rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
+        file.rmdir() if file.is_dir() and not file.is_symlink() else file.unlink()
     shared_lab.wait_status(lambda status: not (status.kernels or status.refused), 10)
     return shared_lab
 

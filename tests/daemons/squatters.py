@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from docker.models.containers import Container
+
 from tests.lab.lab import Lab
 
 
@@ -15,16 +17,17 @@ def lab_exec(lab: Lab, script: str) -> None:
 
 
 @contextmanager
-def beside(lab: Lab, script: str) -> Iterator[None]:
+def beside(lab: Lab, script: str) -> Iterator[Container]:
     """Run a script in a container of its own on the lab's network."""
     container = lab.docker.containers.run(
         lab.project.image("appliance"),
         ["sh", "-ec", script],
         network_mode=f"container:{lab.network.id}",
         cap_add=["NET_RAW", "NET_ADMIN"],
+        init=True,
         detach=True,
     )
     try:
-        yield
+        yield container
     finally:
         container.remove(force=True)

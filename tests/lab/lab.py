@@ -63,8 +63,10 @@ class Lab:
 
     # --- up and down
 
-    def up(self, settings: Mapping[str, str] | None = None) -> None:
+    def up(self, settings: Mapping[str, str] | None = None, compose: str = "") -> None:
         """Start the network and the appliance with an empty volume; BOOTDROP_INTERFACE is br0.
+
+        `compose` is the text of one more Compose file, over those of the checkout.
 
         Returns when both containers run: `wait_status` tells when it serves. What an earlier run
         of this name left behind (a SIGKILL) goes first. Raises LabError.
@@ -87,6 +89,8 @@ class Lab:
         for folder in FOLDERS:
             (self.project.boot / folder).mkdir(parents=True)
         self._write_settings(settings or {})
+        if compose:
+            self.project.compose_file.write_text(compose)
         try:
             self.project.compose("up", "--detach", "--no-build", "lab")
             self._wait_for_network()

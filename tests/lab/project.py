@@ -63,6 +63,11 @@ class Project:
         """The appliance's settings, as NAME=VALUE lines."""
         return self.folder / "appliance.env"
 
+    @property
+    def compose_file(self) -> Path:
+        """A Compose file of this lab's own, which need not be there."""
+        return self.folder / "compose.yaml"
+
     def compose(self, *arguments: str, show: bool = False) -> None:
         """Run `docker compose` for this project. Raises LabError with its last lines.
 
@@ -72,7 +77,10 @@ class Project:
         argv = ["docker", "compose", "--progress", "plain" if show else "quiet"]
         argv += ["--project-name", self.name, "--project-directory", str(self.checkout)]
         argv += ["-f", str(self.checkout / "compose.yaml")]
-        argv += ["-f", str(self.checkout / "compose.lab.yaml"), *arguments]
+        argv += ["-f", str(self.checkout / "compose.lab.yaml")]
+        if self.compose_file.exists():
+            argv += ["-f", str(self.compose_file)]
+        argv += arguments
         with nullcontext() if show else uninterrupted():
             done = subprocess.run(
                 argv,
