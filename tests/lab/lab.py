@@ -71,7 +71,7 @@ class Lab:
         Returns when both containers run: `wait_status` tells when it serves. What an earlier run
         of this name left behind (a SIGKILL) goes first. Raises LabError.
         """
-        self.up_network(settings)
+        self.up_network(settings, compose)
         try:
             self._hear_engine()
             self.project.compose("up", "--detach", "--no-build", "appliance")
@@ -79,7 +79,7 @@ class Lab:
             self.down()
             raise
 
-    def up_network(self, settings: Mapping[str, str] | None = None) -> None:
+    def up_network(self, settings: Mapping[str, str] | None = None, compose: str = "") -> None:
         """Start the network and the empty volume alone, for whoever is to serve on it.
 
         Raises LabError.
