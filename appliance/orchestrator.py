@@ -251,6 +251,7 @@ class Orchestrator:
         os.close(held)
         if replaced:
             for name in (Nginx.name, Tftpd.name):
+                self._say(f"{self._paths.published} is another folder now; {name} is started anew")
                 self._health.start_anew(self._daemons[name])
 
     def _is_menu_gone(self) -> bool:
