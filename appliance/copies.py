@@ -51,6 +51,47 @@ def copy_file(source: int, target: Path) -> bytes:
         return digest.digest()
 
 
+def share_file(source: int, target: Path) -> bytes:
+    """Give a file that nobody changes in place another name, or copy it; return its SHA-256.
+
+    A copy that shares its blocks comes first, as it has a mode of its own; a hard link second,
+    where all may read the file already.
+    """
+    status = os.fstat(source)
+    try:
+        return _clone(source, target)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+    if status.st_mode & 0o444 == 0o444:
+        parent = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # By its descriptor: a name could lead to another file by now. With a folder's
+            # descriptor Python calls linkat(2), which alone follows such a link.
+            os.link(f"/proc/self/fd/{source}", target.name, dst_dir_fd=parent)
+        except OSError:
+            pass  # another file system, or one without links: a copy does as well
+        else:
+            with open(target, "rb", buffering=0) as linked:
+                return hashlib.file_digest(linked, "sha256").digest()
+        finally:
+            os.close(parent)
+    require_room(target.parent, status.st_size)
+    return copy_file(source, target)
+
+
+def _clone(source: int, target: Path) -> bytes:
+    """Copy a file by sharing its blocks; where that cannot be, raise OSError and leave nothing."""
+    with open(target, "xb+", buffering=0) as clone:
+        try:
+            fcntl.ioctl(clone.fileno(), _FICLONE, source)
+        except OSError:
+            target.unlink()
+            raise
+        os.fchmod(clone.fileno(), 0o644)
+        return hashlib.file_digest(clone, "sha256").digest()
+
+
 def unpack_file(source: int, target: Path, packed: Compression) -> bytes:
     """Write what an open file unpacks to; return that's SHA-256. Raises Corrupt."""
     digest = hashlib.sha256()

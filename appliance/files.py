@@ -6,11 +6,13 @@ redirect what root writes nor hold it up.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -34,17 +36,30 @@ def replace_file(folder: Path, path: PurePosixPath, content: bytes) -> None:
             os.rename(aside, path.name, src_dir_fd=parent, dst_dir_fd=parent)
 
 
-def read_file(folder: Path, path: PurePosixPath) -> bytes | None:
+@contextmanager
+def open_file(folder: Path, path: PurePosixPath) -> Iterator[BinaryIO]:
+    """Open the regular file `folder`/`path` behind no link; raises OSError for anything else."""
+    with (
+        _named(folder / path),
+        _parent(folder, path, _step) as parent,
+        open(os.open(path.name, _READ, dir_fd=parent), "rb") as file,
+    ):
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no regular file")
+        yield file
+
+
+def read_file(folder: Path, path: PurePosixPath, longest: int | None = None) -> bytes | None:
     """Return what `folder`/`path` holds; None where it is missing, no file, or behind a link.
 
-    What cannot be read is None too: who then writes it anew hears why.
+    What cannot be read, or is longer than `longest` bytes, is None too: who then writes it anew
+    hears why.
     """
     try:
-        with (
-            _parent(folder, path, _step) as parent,
-            open(os.open(path.name, _READ, dir_fd=parent), "rb") as file,
-        ):
-            return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+        with open_file(folder, path) as file:
+            if longest is not None and os.fstat(file.fileno()).st_size > longest:
+                return None
+            return file.read(-1 if longest is None else longest)
     except OSError:
         return None
 

@@ -15,12 +15,23 @@ class Paths:
     run: Path = Path("/run/bootdrop")  # generated configuration and sockets, thrown away
     templates: Path = Path("/usr/share/bootdrop/config")
     provisions: Path = Path("/usr/lib/bootdrop")  # what the image brings: loaders/, rescue/
+    recipes_brought: Path = Path("/usr/share/bootdrop/recipes")  # to begin one's own with
     settings: Path = Path("/etc/bootdrop/bootdrop.yaml")
 
     @property
     def kernels(self) -> Path:
         """The drop folder."""
         return self.boot / "kernels"
+
+    @property
+    def roots(self) -> Path:
+        """What the root builder made; it alone writes there."""
+        return self.boot / "roots"
+
+    @property
+    def recipes(self) -> Path:
+        """What the root builder is to make."""
+        return self.boot / "recipes"
 
     @property
     def published(self) -> Path:

@@ -97,6 +97,19 @@ def _setting(default: Any, section: str, sentence: str, allowed: str, **limits: 
     )
 
 
+def is_plain_cmdline(text: str) -> bool:
+    """Tell whether a command line is printable ASCII of which iPXE would run nothing.
+
+    It would expand `${`, and end the command or begin a comment at some words; there is no way to
+    quote them.
+    """
+    return (
+        _PRINTABLE.fullmatch(text) is not None
+        and "${" not in text
+        and not any(word in _IPXE_SYNTAX or word.startswith("#") for word in text.split())
+    )
+
+
 class Settings(BaseSettings):
     """The appliance's settings, checked each for itself; `network.resolve` checks them together."""
 
@@ -250,6 +263,14 @@ class Settings(BaseSettings):
         "newest, local, or the name of a kernel as it lies in kernels/",
         max_length=4096,
     )
+    default_root: str | None = _setting(
+        None,
+        "Boot",
+        "Root that boots when nobody chooses, with kernels that have no initrd of their own. When "
+        "not set: the one whose recipe says `default: true`, or the newest, or the rescue root.",
+        "rescue, newest, or the name of a root as `bootdrop roots` lists it",
+        max_length=100,
+    )
     console: str = _setting(
         "console=tty0 console=ttyS0,115200n8",
         "Kernel",
@@ -322,7 +343,7 @@ class Settings(BaseSettings):
             raise ValueError("too short")
         return value
 
-    @field_validator("prompt", "console", "console_arm64", "cmdline")
+    @field_validator("prompt")
     @classmethod
     def _printable(cls, value: str) -> str:
         if not _PRINTABLE.fullmatch(value):
@@ -332,11 +353,8 @@ class Settings(BaseSettings):
     @field_validator("console", "console_arm64", "cmdline")
     @classmethod
     def _no_syntax_of_loaders(cls, value: str) -> str:
-        # iPXE would expand or run these; there is no way to quote them.
-        if "${" in value or any(word in _IPXE_SYNTAX for word in value.split()):
+        if not is_plain_cmdline(value):
             raise ValueError("not for iPXE")
-        if any(word.startswith("#") for word in value.split()):
-            raise ValueError("a comment for iPXE")
         return value
 
     @field_validator("console", "console_arm64")
@@ -346,10 +364,10 @@ class Settings(BaseSettings):
             raise ValueError("not a console")
         return value
 
-    @field_validator("default_entry")
+    @field_validator("default_entry", "default_root")
     @classmethod
-    def _one_line(cls, value: str) -> str:
-        if not value.isprintable():
+    def _one_line(cls, value: str | None) -> str | None:
+        if value is not None and not value.isprintable():
             raise ValueError("not a name")
         return value
 

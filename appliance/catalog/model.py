@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -137,6 +138,53 @@ class PublishedKernel:
     modules: PurePosixPath | None
     config: KernelConfig | None  # None: not known (yet)
     dropped_at: float  # seconds since the epoch: newest ctime among the set's files
+
+
+@dataclass(frozen=True)
+class Ramdisk:
+    """A published root file system in memory."""
+
+    path: PurePosixPath  # relative to published/
+    compression: Compression
+    ramdisk_size: int  # KiB uncompressed
+
+
+@dataclass(frozen=True)
+class PublishedRoot:
+    """Immutable copies of a built root's ramdisks."""
+
+    name: str
+    id: str  # 16 hex digits, from the contents of the tree
+    key: str  # its name as every path, URL and menu takes it
+    title: str
+    arch: Arch
+    is_default: bool  # its recipe says so
+    cmdline: str  # words for every kernel that boots it
+    init: str
+    formats: tuple[str, ...]  # all that were built, also those that are not for memory
+    size: int  # bytes of all its files
+    built_at: float  # seconds since the epoch
+    ramdisks: Mapping[RamdiskFormat, Ramdisk]
+    variants: Mapping[str, Ramdisk]  # ext2 with a layer of modules in it, by the layer's ID
+
+
+@dataclass(frozen=True)
+class ModulesLayer:
+    """A published cpio (gzip) of kernel modules, to be unpacked over any root."""
+
+    id: str  # 16 hex digits
+    version: str  # of the kernel that they are for
+    source: str  # the file that it was made from, relative to kernels/
+    path: PurePosixPath  # relative to published/
+    built_at: float  # seconds since the epoch
+
+
+@dataclass(frozen=True)
+class RootCatalog:
+    """What kernels can be booted with, beside what lies beside them."""
+
+    roots: tuple[PublishedRoot, ...] = ()  # newest first
+    layers: tuple[ModulesLayer, ...] = ()  # newest first
 
 
 @dataclass(frozen=True)

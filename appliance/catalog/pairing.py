@@ -15,13 +15,17 @@ class Role(StrEnum):
     INITRD = "initrd"
     MODULES = "modules"
     CONFIG = "config"
+    MODULES_TAR = "modules-tar"  # what the root builder makes a layer of
 
 
 _PACKED = r"(?:\.(?:gz|xz|zst))?"
+_TAR = rf"\.(?:tar{_PACKED}|tgz)"
 # KEY is a version, the suffix of a kernel's file name, or the whole of it.
 _NAMES: tuple[tuple[Role, re.Pattern[str]], ...] = (
     (Role.MODULES, re.compile(rf"(?P<name>.+)\.modules\.cpio{_PACKED}")),
     (Role.MODULES, re.compile(rf"modules-(?P<version>.+)\.cpio{_PACKED}")),
+    (Role.MODULES_TAR, re.compile(rf"(?P<name>.+)\.modules{_TAR}")),
+    (Role.MODULES_TAR, re.compile(rf"modules-(?P<version>.+){_TAR}")),
     (Role.CONFIG, re.compile(r"(?P<name>.+)\.config")),
     (Role.CONFIG, re.compile(r"config-(?P<version>.+)")),
     (Role.INITRD, re.compile(r"(?P<name>.+)\.initrd(?:\.img)?")),

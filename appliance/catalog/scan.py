@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from appliance.catalog import initrd, kernel
+from appliance.catalog.decompress import recognise
 from appliance.catalog.ikconfig import LONGEST_TEXT
 from appliance.catalog.lease import Writers, writers_of
 from appliance.catalog.model import (
@@ -38,13 +39,19 @@ DEEPEST = 16  # folders in folders
 _OPEN_LOOK = 2.0
 _LARGEST_KERNEL = 1 << 30  # bytes: copying an endless file would keep all others waiting
 _LONGEST_NAME = 255  # characters under kernels/, as menus and TFTP requests take them
+_USTAR = 257  # offset of the magic in a tar archive's first header
 _TEMPORARY = (".part", ".filepart", "~")  # what browsers, WinSCP and editors make
 
 _ORPHANS = {
     Role.INITRD: "an initrd without its kernel: name it initrd-VERSION.img or KERNEL.initrd",
     Role.MODULES: "modules without their kernel: name them modules-VERSION.cpio.zst",
+    Role.MODULES_TAR: "modules without their kernel: name them modules-VERSION.tar.zst",
     Role.CONFIG: "a config without its kernel: name it config-VERSION or KERNEL.config",
 }
+
+
+# What is beside a kernel and no part of what a machine loads: the kernel does not wait for it.
+_UNBOOTED = frozenset({Role.CONFIG, Role.MODULES_TAR})
 
 
 @dataclass(frozen=True)
@@ -226,7 +233,7 @@ class _Walk:
 
     def _pair(self, found: _Folder) -> tuple[list[KernelSet], list[PurePosixPath]]:
         """Give each kernel of a folder its files; refuse those that no kernel wants."""
-        late = {path: role for path, role in found.pending.items() if role is not Role.CONFIG}
+        late = {path: role for path, role in found.pending.items() if role not in _UNBOOTED}
         late_kernels = sum(role is Role.KERNEL for role in late.values())
         sets: list[KernelSet] = []
         pending = list(found.pending)
@@ -287,6 +294,10 @@ def _mismatch(role: Role, stream: BinaryIO, size: int) -> str | None:
     if role is Role.CONFIG:
         is_config = size <= LONGEST_TEXT and b"CONFIG_" in stream.read(HEAD_LENGTH)
         return None if is_config else "not a kernel's config"
+    if role is Role.MODULES_TAR:
+        head = stream.read(HEAD_LENGTH)
+        is_tar = recognise(head) is not None or head[_USTAR : _USTAR + 5] == b"ustar"
+        return None if is_tar else "not a tar archive, packed or not"
     found = initrd.identify(stream)
     if isinstance(found, initrd.NotAnInitrd):
         return found.reason

@@ -382,3 +382,27 @@ def test_a_kernel_with_an_endless_tail_is_refused(tmp_path: Path) -> None:
     drop(tmp_path, "bzImage")
     os.truncate(tmp_path / "bzImage", (1 << 30) + 1)
     assert look(tmp_path).refused == (refused("bzImage", "longer than 1 GiB, as no kernel is"),)
+
+
+def test_a_tar_of_modules_beside_its_kernel_is_for_the_root_builder(tmp_path: Path) -> None:
+    drop(tmp_path, "vmlinuz")
+    drop(tmp_path, f"modules-{V}.tar.gz", data=packed_gzip(b"a tar"))
+    assert look(tmp_path) == Scan(sets=(kernel_set("vmlinuz"),))
+
+
+def test_a_tar_of_modules_that_is_none_is_refused(tmp_path: Path) -> None:
+    drop(tmp_path, "vmlinuz")
+    drop(tmp_path, "vmlinuz.modules.tar", data=b"hello")
+    assert look(tmp_path) == Scan(
+        sets=(kernel_set("vmlinuz"),),
+        refused=(refused("vmlinuz.modules.tar", "not a tar archive, packed or not"),),
+    )
+
+
+def test_a_kernel_does_not_wait_for_the_tar_of_its_modules(tmp_path: Path) -> None:
+    drop(tmp_path, "vmlinuz")
+    drop(tmp_path, f"modules-{V}.tar.gz", data=packed_gzip(b"a tar"))
+    with (tmp_path / f"modules-{V}.tar.gz").open("rb+"):
+        found = look(tmp_path)
+    assert found.sets == (kernel_set("vmlinuz"),)
+    assert found.pending == (PurePosixPath(f"modules-{V}.tar.gz"),)
