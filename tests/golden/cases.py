@@ -10,6 +10,7 @@ import sys
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from appliance.catalog.decompress import Compression
 from appliance.catalog.model import Arch, Initrd, RamdiskFormat
 from appliance.daemons import ALL
 from appliance.hosts import Host
@@ -22,6 +23,8 @@ from tests.unit.builders import (
     EXT2_CAPABLE,
     a_config,
     a_kernel,
+    a_layer,
+    a_root,
     a_situation,
 )
 
@@ -48,6 +51,34 @@ CASES: dict[str, Situation] = {
         ),
         a_kernel("bzImage", config=a_config(*EXT2_CAPABLE)),
         a_kernel("by-hand", initrd=Initrd(RamdiskFormat.EXT2, 524288)),
+    ),
+    "roots": a_situation(
+        Settings(interface="eth1", menu_timeout=5),
+        *_KERNELS,
+        a_kernel("Image", version="6.12.0-arm", arch=Arch.ARM64),
+        roots=(
+            a_root("fedora", cmdline="selinux=0"),
+            a_root("my root", is_default=True, compression=Compression.GZIP),
+            a_root("only for nfs", forms=()),
+            a_root("debian-arm64", arch=Arch.ARM64),
+        ),
+        layers=(a_layer("6.12.0-mine", "modules-6.12.0-mine.tar.zst"),),
+    ),
+    "many-roots": a_situation(
+        Settings(interface="eth1", menu_timeout=5, ramdisk="ext2", default_root="tumbleweed"),
+        *(
+            a_kernel(f"bzImage-6.{minor}", version=f"6.{minor}.0", config=a_config(*EXT2_CAPABLE))
+            for minor in (12, 11, 6, 1)
+        ),
+        a_kernel("vmlinuz-2.6", version="2.6.23", initrd=CPIO_INITRD, efi_stub=False),
+        a_kernel("alone", version="5.4.0", config=a_config("RD_GZIP", "BLK_DEV_INITRD")),
+        roots=(
+            a_root("fedora"),
+            a_root("tumbleweed", init="/usr/lib/systemd/systemd", variants=["1111222233334444"]),
+            a_root("debian", forms=[RamdiskFormat.EXT2]),
+            a_root("busybox", forms=[RamdiskFormat.CPIO], compression=Compression.ZSTD),
+        ),
+        layers=(a_layer("6.12.0", "bzImage-6.12.modules.tar.xz"),),
     ),
     "architectures": a_situation(
         Settings(interface="eth1"),

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path, PurePosixPath
 
+from appliance.catalog.decompress import Compression
 from appliance.catalog.model import (
     Arch,
     Catalog,
     Initrd,
     KernelConfig,
+    ModulesLayer,
     PublishedKernel,
+    PublishedRoot,
+    Ramdisk,
     RamdiskFormat,
+    RootCatalog,
 )
 from appliance.menu import Menu, RescueRoot, plan
 from appliance.network import Interface, Network
@@ -69,6 +75,51 @@ def a_kernel(  # noqa: PLR0913
     )
 
 
+def a_root(  # noqa: PLR0913
+    name: str = "fedora",
+    *,
+    arch: Arch = Arch.X86_64,
+    is_default: bool = False,
+    cmdline: str = "",
+    init: str = "/sbin/init",
+    compression: Compression = Compression.ZSTD,
+    forms: Iterable[RamdiskFormat] = tuple(RamdiskFormat),
+    variants: Iterable[str] = (),
+) -> PublishedRoot:
+    folder = PurePosixPath("roots", safe_name(name), "aabbccddeeff0011")
+    every = {
+        RamdiskFormat.CPIO: Ramdisk(folder / "ramdisk.cpio.zst", compression, 500_000),
+        RamdiskFormat.EXT2: Ramdisk(folder / "ramdisk.ext2.gz", Compression.GZIP, 600_000),
+    }
+    return PublishedRoot(
+        name=name,
+        id=folder.name,
+        key=safe_name(name),
+        title=f"The root {name}",
+        arch=arch,
+        is_default=is_default,
+        cmdline=cmdline,
+        init=init,
+        formats=("nfs", *forms),
+        size=200_000_000,
+        built_at=0,
+        ramdisks={form: every[form] for form in forms},
+        variants={
+            layer: Ramdisk(
+                folder.with_name(f"{folder.name}-{layer}") / "ramdisk.ext2.gz",
+                Compression.GZIP,
+                650_000,
+            )
+            for layer in variants
+        },
+    )
+
+
+def a_layer(version: str, source: str = "", layer_id: str = "1111222233334444") -> ModulesLayer:
+    path = PurePosixPath("modules", layer_id, "modules.cpio.gz")
+    return ModulesLayer(layer_id, version, source, path, built_at=0)
+
+
 CPIO_INITRD = Initrd(RamdiskFormat.CPIO)
 
 
@@ -88,17 +139,28 @@ def a_network(interface: str = "eth1") -> Network:
     )
 
 
-def a_menu(settings: Settings, *kernels: PublishedKernel) -> Menu:
-    return plan(settings, Catalog(kernels), (RESCUE, ARM64_RESCUE), HELP)
+def a_menu(
+    settings: Settings,
+    *kernels: PublishedKernel,
+    roots: Iterable[PublishedRoot] = (),
+    layers: Iterable[ModulesLayer] = (),
+) -> Menu:
+    catalog = RootCatalog(tuple(roots), tuple(layers))
+    return plan(settings, Catalog(kernels), (RESCUE, ARM64_RESCUE), HELP, catalog)
 
 
-def a_situation(settings: Settings | None = None, *kernels: PublishedKernel) -> Situation:
+def a_situation(
+    settings: Settings | None = None,
+    *kernels: PublishedKernel,
+    roots: Iterable[PublishedRoot] = (),
+    layers: Iterable[ModulesLayer] = (),
+) -> Situation:
     settings = settings or Settings(interface="eth1")
     paths = replace(Paths(), templates=CHECKOUT / "config")
     return Situation(
         settings,
         paths,
-        a_menu(settings, *kernels),
+        a_menu(settings, *kernels, roots=roots, layers=layers),
         a_network(),
         other_router="",
         other_dhcp_servers=(),
