@@ -31,13 +31,14 @@ from appliance.paths import Paths
 from appliance.provisions import publish_loaders, publish_rescue_roots
 from appliance.reconcile import publish_boot_files, published_path, reconcile
 from appliance.render import Renderer
+from appliance.roots import Roots
 from appliance.run import CommandFailed
 from appliance.silence import SilenceWatch
 from appliance.situation import Situation, base_url
 from appliance.status import KernelStatus, RefusedFile, Status
 from appliance.store import Store
 from appliance.supervision import NotSupervised, Supervision
-from appliance.watch import DropFolder
+from appliance.watch import WatchedFolder
 
 NAME = "bootdrop"  # whose lines the orchestrator's own are
 # Seconds that new kernels are copied for before those that are ready get into the menu.
@@ -73,13 +74,16 @@ class Orchestrator:
         self._health = Health(self._supervision, hub, self._control.status_changed)
         self._seen = Seen()
         self._store = Store(paths.published, paths.kernels, keep=chosen.keep)
-        self._folder = DropFolder(
+        self._folder = WatchedFolder(
             paths.kernels, ours=(paths.published, paths.published / "kernels")
         )
         self._brevity = Brevity(self._say)
+        self._due = asyncio.Event()  # something changed: reconcile
+        self._roots = Roots(
+            paths, self._due.set, self._control.status_changed, self._brevity.say, self._fault
+        )
         # None until the volume could be opened
         self._rescue: tuple[menu.RescueRoot, ...] | None = None
-        self._due = asyncio.Event()  # something changed: reconcile
         self._neighbours = Neighbours(chosen, self._fault, self._due.set)
         self._silence = SilenceWatch(chosen.http_port, self._silence_changed)
         self._catalog: Catalog | None = None  # None until the first scan is done
@@ -107,6 +111,7 @@ class Orchestrator:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow_drop_folder())
+                tasks.create_task(self._roots.follow())
                 tasks.create_task(self._keep_current())
         finally:
             links.close()
@@ -129,7 +134,8 @@ class Orchestrator:
                 for each in self._offered.kernels
             ),
             default=titles.get(plan.default or "", ""),
-            notices=plan.notices + self._silence.notices,
+            roots=self._roots.statuses,
+            notices=plan.notices + self._roots.notices + self._silence.notices,
             refused=tuple(RefusedFile(str(each.path), each.reason) for each in catalog.refused),
             pending=tuple(map(str, catalog.pending)),
         )
@@ -325,7 +331,8 @@ class Orchestrator:
             found = self._situation.network
             self._fault("network", f"the interfaces cannot be listed: {error}")
         url = base_url(self._settings, found)
-        plan = menu.plan(self._settings, catalog, rescue, url and f"{url}/help.txt")
+        help_url = url and f"{url}/help.txt"
+        plan = menu.plan(self._settings, catalog, rescue, help_url, self._roots.catalog)
         return Situation(
             self._settings,
             self._paths,

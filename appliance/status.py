@@ -40,6 +40,29 @@ class KernelStatus:
 
 
 @dataclass(frozen=True)
+class RootStatus:
+    """A root in the menu, or one that is being built or could not be."""
+
+    name: str
+    id: str = ""  # of the version in the menu; "" while there is none
+    title: str = ""
+    arch: str = ""
+    formats: tuple[str, ...] = ()
+    size: int = 0  # bytes
+    # Of the last build: queued, building, done or failed.
+    state: str = ""
+    step: str = ""
+    done: int = 0
+    total: int = 0
+    unit: str = ""  # of done and total: packages, bytes or ""
+    message: str = ""
+    error: str = ""
+    log: str = ""  # relative to roots/NAME
+    started: float = 0.0  # seconds since the epoch
+    updated: float = 0.0
+
+
+@dataclass(frozen=True)
 class Status:
     """Everything at one moment."""
 
@@ -48,6 +71,7 @@ class Status:
     daemons: tuple[DaemonStatus, ...] = ()
     address: str = ""  # server's IPv4 address, "" without a network
     kernels: tuple[KernelStatus, ...] = ()  # newest first
+    roots: tuple[RootStatus, ...] = ()  # sorted by name
     default: str = ""  # title of the entry that boots when nobody chooses
     notices: tuple[str, ...] = ()
     refused: tuple[RefusedFile, ...] = ()

@@ -1,11 +1,11 @@
-"""Tells when the drop folder has to be looked at: inotify, with a clock for what it misses."""
+"""Tells when a folder has to be looked at: inotify, with a clock for what it misses."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from asyncinotify import Event, Inotify, Mask, Watch
@@ -29,7 +29,7 @@ _CHANGES = (
     | Mask.ONLYDIR
     | Mask.DONT_FOLLOW
 )
-# Around the drop folder itself, which may come later or come back.
+# Around the folder itself, which may come later or come back.
 _AROUND = Mask.CREATE | Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.ONLYDIR
 # Seconds after a loss: who deletes a folder is not done with its first file.
 _LOSS_LOOK = 0.5
@@ -37,16 +37,26 @@ _LOSS_LOOK = 0.5
 _LOSSES = Mask.DELETE | Mask.MOVED_FROM | Mask.ONLYDIR
 
 
-class DropFolder:
-    """A folder that is watched with all folders in it, whether it is there yet or not.
+class WatchedFolder:
+    """A folder that is watched with the folders in it, whether it is there yet or not.
 
     Of `ours`, folders with the same parent or below, only is told that something was taken away.
+    Folders more than `deepest` deep are not looked into; what `is_ignored` by its name is nothing.
     """
 
-    def __init__(self, folder: Path, every: float = _EVERY, ours: tuple[Path, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        every: float = _EVERY,
+        ours: tuple[Path, ...] = (),
+        deepest: int = DEEPEST,
+        is_ignored: Callable[[str], bool] = is_ignored,
+    ) -> None:
         self._folder = folder
         self._every = every
         self._ours = ours
+        self._deepest = deepest
+        self._is_ignored = is_ignored
         self._said = False  # that some folder cannot be watched
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -100,7 +110,7 @@ class DropFolder:
         if self._around is not None and event.watch is self._around:
             return name in {self._folder.name, *(folder.name for folder in self._ours)}
         # What appears or goes under such a name changes nothing: a browser's, rsync's, our own.
-        return not event.mask & Mask.IGNORED and not (name and is_ignored(name))
+        return not event.mask & Mask.IGNORED and not (name and self._is_ignored(name))
 
     def _watch_all(self, inotify: Inotify) -> None:
         """Watch the folder and all in it; a folder that is watched already stays so.
@@ -113,8 +123,8 @@ class DropFolder:
         todo = [(self._folder, 0)]
         while todo:
             folder, depth = todo.pop()
-            if self._watch(inotify, folder, _CHANGES) is not None and depth < DEEPEST:
-                todo += [(inner, depth + 1) for inner in _folders_in(folder)]
+            if self._watch(inotify, folder, _CHANGES) is not None and depth < self._deepest:
+                todo += [(inner, depth + 1) for inner in self._folders_in(folder)]
 
     def _watch(self, inotify: Inotify, folder: Path, mask: Mask) -> Watch | None:
         try:
@@ -127,14 +137,13 @@ class DropFolder:
                 _LOG.warning("%s is looked at every %g s only: %s", folder, _EVERY, error.strerror)
             return None
 
-
-def _folders_in(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return [
-                Path(entry)
-                for entry in entries
-                if entry.is_dir(follow_symlinks=False) and not is_ignored(entry.name)
-            ]
-    except OSError:
-        return []  # gone or unreadable: the scan tells which
+    def _folders_in(self, folder: Path) -> list[Path]:
+        try:
+            with os.scandir(folder) as entries:
+                return [
+                    Path(entry)
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False) and not self._is_ignored(entry.name)
+                ]
+        except OSError:
+            return []  # gone or unreadable: the scan tells which

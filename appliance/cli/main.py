@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import settings_docs
-from appliance.cli import report
+from appliance.cli import report, roots
 from appliance.control import NotRunning, ask
 from appliance.network import NoNetwork
 from appliance.paths import Paths
@@ -23,6 +23,8 @@ _EXAMPLES = """\
 examples:
   bootdrop status              which services run, what is in the menu
   bootdrop kernels             what was found in boot/kernels/, and what is wrong with the rest
+  bootdrop roots               what machines can boot with, and what is being built
+  bootdrop build NAME --follow build a root from boot/recipes/NAME.yaml
   bootdrop events              what machines ask for, live
   bootdrop render /tmp/out     write every file that a daemon or a machine would get
 """
@@ -37,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         for problem in error.problems:
             print(f"bootdrop: {problem}", file=sys.stderr)
         return 2
-    except (NotRunning, NoNetwork, CommandFailed) as error:
+    except (NotRunning, NoNetwork, CommandFailed, roots.CannotDo) as error:
         print(f"bootdrop: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
@@ -72,7 +74,8 @@ def _parser() -> argparse.ArgumentParser:
 
     status = verb("status", _status, "tell which services run and why not", "bootdrop status")
     kernels = verb("kernels", _kernels, "list what was found in kernels/", "bootdrop kernels")
-    for each in (status, kernels):
+    listed_roots = roots.add_verbs(verb)
+    for each in (status, kernels, listed_roots):
         each.add_argument("--json", action="store_true", help="print JSON for programs")
     events = verb(
         "events", _events, "follow what machines and daemons do", "bootdrop events | grep dhcpd"

@@ -8,6 +8,8 @@ from typing import Any
 
 # Lines of a list of files in the status, which is for a glance; `bootdrop kernels` lists all.
 _GLANCE = 20
+_BAR = 20  # columns
+_COLUMNS = 79
 
 
 def status(status: dict[str, Any]) -> str:
@@ -17,6 +19,11 @@ def status(status: dict[str, Any]) -> str:
     lines += [
         f"  {daemon['name']:8} {daemon['phase']}{': ' * bool(daemon['reason'])}{daemon['reason']}"
         for daemon in status["daemons"]
+    ]
+    lines += [
+        f"  root {root['name']}: {_doing(root)}"
+        for root in status["roots"]
+        if root["state"] in ("queued", "building")
     ]
     lines.append(f"default: {status['default'] or 'none yet: drop a kernel into boot/kernels/'}")
     return "\n".join([*lines, kernels(status, most=_GLANCE)])
@@ -43,6 +50,67 @@ def kernels(status: dict[str, Any], most: int = sys.maxsize) -> str:
         lines.append(f"{len(status['refused'])} not served")
         lines += _first(most, [f"  {each['path']}: {each['reason']}" for each in status["refused"]])
     return "\n".join(lines)
+
+
+def roots(roots: list[dict[str, Any]]) -> str:
+    """Return a table of all roots, and below it what each failed one says."""
+    if not roots:
+        return "no roots yet: `bootdrop recipe new NAME --from RECIPE` begins one"
+    rows = [("NAME", "ID", "FORMATS", "SIZE", "STATE")]
+    rows += [
+        (
+            root["name"],
+            root["id"] or "-",
+            ",".join(root["formats"]) or "-",
+            _megabytes(root["size"]) if root["id"] else "-",
+            _doing(root),
+        )
+        for root in roots
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[4]])
+        for row in rows
+    ]
+    return "\n".join(
+        lines + [f"{root['name']}: {root['error']}" for root in roots if root["error"]]
+    )
+
+
+def progress(root: dict[str, Any], bar: bool) -> str:
+    """Return the step of a build in one line; with a bar, or with tenths for a log."""
+    name = root["name"]
+    if root["state"] == "failed":
+        log = f"; see boot/roots/{name}/{root['log']}" if root["log"] else ""
+        return f"{name}: failed: {root['error']}{log}"
+    if root["state"] == "done":
+        return f"{name}: done: {root['id']}"
+    if not root["total"]:
+        return f"{name}: {_doing(root)}"
+    part = min(1.0, root["done"] / root["total"])
+    if not bar:
+        return f"{name}: {root['step'] or root['state']}: {int(part * 10) * 10} %"
+    filled = int(part * _BAR)
+    drawn = f"[{'#' * filled}{'.' * (_BAR - filled)}] {_amount(root)}"
+    # What would be wrapped could not be drawn over.
+    return f"{name}: {root['step'] or root['state']} {drawn} {root['message']}"[:_COLUMNS].rstrip()
+
+
+def _doing(root: dict[str, Any]) -> str:
+    if root["state"] != "building":
+        return str(root["state"])
+    amount = f" {_amount(root)}" if root["total"] else ""
+    return f"building: {root['step']}{amount}" if root["step"] else f"building{amount}"
+
+
+def _amount(root: dict[str, Any]) -> str:
+    if root["unit"] == "bytes":
+        return f"{_megabytes(root['done'])}/{_megabytes(root['total'])}"
+    return f"{root['done']}/{root['total']} {root['unit']}".rstrip()
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB"
 
 
 def _first(most: int, lines: list[str]) -> list[str]:

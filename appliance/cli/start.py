@@ -15,6 +15,7 @@ from appliance.paths import Paths
 from appliance.provisions import rescue_roots
 from appliance.reconcile import everything, run_folders, write_tree
 from appliance.render import Renderer
+from appliance.root_store import RootStore
 from appliance.run import become
 from appliance.situation import Situation, base_url
 from appliance.store import Store
@@ -49,7 +50,8 @@ async def render(paths: Paths, yaml_file: Path | None, target: Path) -> int:
     url = base_url(chosen, network)
     catalog = Catalog(Store(paths.published, paths.kernels, chosen.keep).published())
     rescue = rescue_roots(paths.provisions / "rescue")
-    plan = menu.plan(chosen, catalog, rescue, f"{url}/help.txt")
+    roots = RootStore(paths.published, paths.roots).published()
+    plan = menu.plan(chosen, catalog, rescue, f"{url}/help.txt", roots)
     situation = Situation(chosen, paths, plan, network, "", (), await landlock_works())
     tree = everything(situation, ALL, Renderer(paths.templates))
     write_tree(tree, target)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from appliance.watch import DropFolder
+from appliance.watch import WatchedFolder
 
 Changes = AsyncGenerator[None, None]
 
 
-def watched(folder: Path, story: Callable[[DropFolder, Changes], Awaitable[None]]) -> None:
+def watched(folder: Path, story: Callable[[WatchedFolder, Changes], Awaitable[None]]) -> None:
     """Run a story whose first change, the one of the start, has been taken."""
 
     async def run() -> None:
-        watch = DropFolder(folder)
+        watch = WatchedFolder(folder)
         async with aclosing(watch.changes()) as changes:
             await anext(changes)
             await story(watch, changes)
@@ -28,7 +28,7 @@ async def due(changes: Changes) -> None:
     await asyncio.wait_for(anext(changes), 5)
 
 
-async def quiet(watch: DropFolder, changes: Changes) -> None:
+async def quiet(watch: WatchedFolder, changes: Changes) -> None:
     """The next change is the one that is asked for here, no earlier one."""
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -60,7 +60,7 @@ def test_a_change_is_told_at_once(tmp_path: Path, change: Callable[[Path], None]
     folder.mkdir()
     (folder / "old").write_bytes(b"x")
 
-    async def story(_: DropFolder, changes: Changes) -> None:
+    async def story(_: WatchedFolder, changes: Changes) -> None:
         change(folder)
         await due(changes)
 
@@ -72,7 +72,7 @@ def test_a_burst_is_few_changes(tmp_path: Path) -> None:
         for n in range(500):
             (tmp_path / f"bzImage-{n}").write_bytes(b"x")
 
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.to_thread(burst)
         end = loop.time() + 0.3
@@ -87,7 +87,7 @@ def test_a_burst_is_few_changes(tmp_path: Path) -> None:
 
 
 def test_writing_wakes_nobody_before_it_is_done(tmp_path: Path) -> None:
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         with (tmp_path / "bzImage").open("wb", buffering=0) as file:
             await due(changes)  # it was made
             for _ in range(100):
@@ -99,7 +99,7 @@ def test_writing_wakes_nobody_before_it_is_done(tmp_path: Path) -> None:
 
 
 def test_new_folders_are_watched_however_deep(tmp_path: Path) -> None:
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         (tmp_path / "a/b/c").mkdir(parents=True)
         await due(changes)
         await quiet(watch, changes)
@@ -114,7 +114,7 @@ def test_a_folder_that_is_moved_in_is_watched(tmp_path: Path) -> None:
     folder.mkdir()
     (tmp_path / "new/deep").mkdir(parents=True)
 
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         os.rename(tmp_path / "new", folder / "new")
         await due(changes)
         await quiet(watch, changes)
@@ -127,7 +127,7 @@ def test_a_folder_that_is_moved_in_is_watched(tmp_path: Path) -> None:
 def test_a_drop_folder_that_comes_later_is_watched(tmp_path: Path) -> None:
     folder = tmp_path / "kernels"
 
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         folder.mkdir()
         await due(changes)
         await quiet(watch, changes)
@@ -141,7 +141,7 @@ def test_a_drop_folder_that_comes_back_is_watched(tmp_path: Path) -> None:
     folder = tmp_path / "kernels"
     folder.mkdir()
 
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         shutil.rmtree(folder)
         await due(changes)
         await quiet(watch, changes)
@@ -158,7 +158,7 @@ def test_what_happens_beside_the_drop_folder_is_not_told(tmp_path: Path) -> None
     folder = tmp_path / "kernels"
     folder.mkdir()
 
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         (tmp_path / "published").mkdir()
         await quiet(watch, changes)
 
@@ -166,7 +166,7 @@ def test_what_happens_beside_the_drop_folder_is_not_told(tmp_path: Path) -> None
 
 
 def test_of_two_rescans_the_earlier_counts(tmp_path: Path) -> None:
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         watch.rescan_in(30)
         watch.rescan_in(0.05)
         watch.rescan_in(30)
@@ -177,7 +177,7 @@ def test_of_two_rescans_the_earlier_counts(tmp_path: Path) -> None:
 
 def test_without_a_change_it_is_due_every_now_and_then(tmp_path: Path) -> None:
     async def run() -> None:
-        async with aclosing(DropFolder(tmp_path, every=0.02).changes()) as changes:
+        async with aclosing(WatchedFolder(tmp_path, every=0.02).changes()) as changes:
             for _ in range(5):
                 await due(changes)
 
@@ -190,7 +190,7 @@ def test_what_somebody_takes_away_of_ours_is_told_and_what_we_make_is_not(tmp_pa
     ours.mkdir()
 
     async def run() -> None:
-        watch = DropFolder(folder, ours=(ours,))
+        watch = WatchedFolder(folder, ours=(ours,))
         async with aclosing(watch.changes()) as changes:
             await anext(changes)
             (ours / ".boot.ipxe.new").write_bytes(b"x")
@@ -208,7 +208,7 @@ def test_what_somebody_takes_away_of_ours_is_told_and_what_we_make_is_not(tmp_pa
 def test_folders_that_no_scan_enters_are_not_watched(tmp_path: Path, ignored: str) -> None:
     (tmp_path / ignored).mkdir(parents=True)
 
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         (tmp_path / ignored / "bzImage").write_bytes(b"x")
         await quiet(watch, changes)
 
@@ -216,7 +216,7 @@ def test_folders_that_no_scan_enters_are_not_watched(tmp_path: Path, ignored: st
 
 
 def test_a_hidden_file_comes_and_goes_unnoticed(tmp_path: Path) -> None:
-    async def story(watch: DropFolder, changes: Changes) -> None:
+    async def story(watch: WatchedFolder, changes: Changes) -> None:
         (tmp_path / ".bzImage.x7Gd2").write_bytes(b"x")  # as rsync names it
         await quiet(watch, changes)
         (tmp_path / ".bzImage.x7Gd2").rename(tmp_path / "bzImage")
