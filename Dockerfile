@@ -48,6 +48,7 @@ COPY --from=python-packages /opt/venv /opt/venv
 COPY --from=loaders /loaders /usr/lib/bootdrop/loaders
 COPY --from=rescue /out /usr/lib/bootdrop/rescue
 COPY config /usr/share/bootdrop/config
+COPY rootfs-builder/recipes /usr/share/bootdrop/recipes
 COPY appliance /usr/lib/bootdrop/python/appliance
 # Compiled here, as the root file system is read-only later.
 RUN /opt/venv/bin/python -m compileall -q /opt/venv/lib /usr/lib/bootdrop/python \

@@ -251,8 +251,8 @@ def _layer(kernel: PublishedKernel, layers: tuple[ModulesLayer, ...]) -> Modules
     path = PurePosixPath(kernel.name)
 
     def is_beside(layer: ModulesLayer) -> bool:
-        source = PurePosixPath(layer.source)
-        return source.parent == path.parent and bool(
+        source = PurePosixPath(layer.source)  # a name alone where the builder tells no more
+        return source.parent in (PurePosixPath(), path.parent) and bool(
             partners(path, kernel.version, kernels=1, beside={source: Role.MODULES_TAR})
         )
 

@@ -80,7 +80,13 @@ class Orchestrator:
         self._brevity = Brevity(self._say)
         self._due = asyncio.Event()  # something changed: reconcile
         self._roots = Roots(
-            paths, self._due.set, self._control.status_changed, self._brevity.say, self._fault
+            paths,
+            changed=self._due.set,
+            progressed=self._control.status_changed,
+            say=self._brevity.say,
+            fault=lambda error: self._fault(
+                "roots", None if error is None else self._refusal(error)
+            ),
         )
         # None until the volume could be opened
         self._rescue: tuple[menu.RescueRoot, ...] | None = None

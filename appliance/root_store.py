@@ -1,12 +1,14 @@
 """Publishes what was built: immutable copies of ramdisks and modules, and their retirement.
 
-A copy is a folder that appears by one rename and goes as a whole: `roots/NAME/ID` for a root's
-ramdisks, `roots/NAME/ID-LAYER` for its ext2 ramdisk with a layer of kernel modules in it,
-`modules/LAYER` for the layer itself.
+A copy is a folder that appears by one rename and goes as a whole: `roots/NAME/VERSION` for a root's
+ramdisks, `roots/NAME/VERSION-LAYER` for its ext2 ramdisk with a layer of kernel modules in it,
+`modules/LAYER` for the layer itself. VERSION is the ID of the root's tree and 8 digits of its
+root.json's digest, as the same tree may be packed another way.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -17,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -78,9 +81,9 @@ class RootStore:
         self._roots = roots
         self._retire_after = retire_after
         self._clock = clock
-        self.blocked: str | None = None  # why the volume took no copy, as the last publish saw it
+        self.blocked: OSError | None = None  # why the last publish could copy nothing to the volume
         self._retired = self._load_retired()  # since when, by folder
-        self._versions = {_folder(each.manifest): each for each in self._load_roots()}
+        self._versions = {_folder(each): each for each in self._load_roots()}
         self._current = {
             each.manifest.name: each
             for folder, each in sorted(self._versions.items(), key=lambda one: one[1].built_at)
@@ -90,7 +93,7 @@ class RootStore:
             folder: ramdisk
             for root in self._current.values()
             for layer in root.variants
-            if (ramdisk := self._variant(folder := _variant_folder(root.manifest, layer)))
+            if (ramdisk := self._variant(folder := _variant_folder(root, layer)))
         }
         self._layers = {
             each.id: each
@@ -122,9 +125,9 @@ class RootStore:
 
     def in_use(self) -> dict[str, list[str]]:
         """Return the IDs of every root that some machine may still load from."""
-        ids: dict[str, list[str]] = {}
+        ids: dict[str, set[str]] = {}
         for version in self._versions.values():
-            ids.setdefault(version.manifest.name, []).append(version.manifest.id)
+            ids.setdefault(version.manifest.name, set()).add(version.manifest.id)
         return {name: sorted(ids[name]) for name in sorted(ids)}
 
     def publish(self, scan: RootsScan) -> tuple[RootCatalog, tuple[BrokenBuild, ...]]:
@@ -142,7 +145,7 @@ class RootStore:
             name = root.manifest.name
             with self._told(broken, name):
                 self._add_root(root)
-                self._current[name] = self._versions[_folder(root.manifest)] = root
+                self._current[name] = self._versions[_folder(root)] = root
             for layer_id in root.variants:
                 with self._told(broken, name):
                     self._add_variant(root, layer_id)
@@ -160,7 +163,7 @@ class RootStore:
         except OSError as error:
             why = REFUSALS.get(error.errno or 0, f"{error.filename}: {error.strerror}")
             if error.errno in BLOCKED:
-                self.blocked = why
+                self.blocked = error
             broken.append(BrokenBuild(name, f"cannot be published: {why}"))
 
     def _drop_what_is_gone(self, scan: RootsScan) -> None:
@@ -170,7 +173,7 @@ class RootStore:
         layers = {layer.id for layer in scan.layers}
         self._layers = {id_: each for id_, each in self._layers.items() if id_ in layers}
         wanted = {
-            _variant_folder(root.manifest, layer)
+            _variant_folder(root, layer)
             for root in self._current.values()
             for layer in root.variants
         }
@@ -180,7 +183,7 @@ class RootStore:
         manifest = root.manifest
         source = PurePosixPath(manifest.name, manifest.id)
         files = {each.file: each for each in manifest.formats.ramdisks.values()}
-        target = _folder(manifest)
+        target = _folder(root)
         if self._is_whole(target, {name: each.bytes for name, each in files.items()}, MANIFEST):
             return
         with self._new_folder(target) as folder:
@@ -197,7 +200,7 @@ class RootStore:
             _write(folder / MANIFEST, root.text, root.built_at)
 
     def _add_variant(self, root: BuiltRoot, layer: str) -> None:
-        target = _variant_folder(root.manifest, layer)
+        target = _variant_folder(root, layer)
         if target not in self._variants or not self._is_whole(target, {}, _VARIANT):
             with self._new_folder(target) as folder:
                 self._share(variant_file(root.manifest, layer), folder / _VARIANT)
@@ -254,13 +257,13 @@ class RootStore:
         for folder in self._folders(f"{_ROOTS}/*/*"):
             if (found := self._read(folder / MANIFEST, RootManifest)) is None:
                 continue
-            manifest, text, built_at = found
-            sizes = {each.file: each.bytes for each in manifest.formats.ramdisks.values()}
-            if folder == _folder(manifest) and self._is_whole(folder, sizes):
-                prefix = f"{manifest.id}-"
+            root = BuiltRoot(*found)
+            sizes = {each.file: each.bytes for each in root.manifest.formats.ramdisks.values()}
+            if folder == _folder(root) and self._is_whole(folder, sizes):
+                prefix = f"{folder.name}-"
                 beside = (self._published / folder.parent).glob(f"{prefix}*/{_VARIANT}")
                 layers = sorted(each.parent.name.removeprefix(prefix) for each in beside)
-                yield BuiltRoot(manifest, text, built_at, tuple(layers))
+                yield replace(root, variants=tuple(layers))
 
     def _load_layers(self) -> Iterator[BuiltLayer]:
         for folder in self._folders(f"{_LAYERS}/*"):
@@ -288,7 +291,7 @@ class RootStore:
         return Ramdisk(folder / _VARIANT, Compression.GZIP, found.ramdisk_size)
 
     def _published_root(self, root: BuiltRoot) -> PublishedRoot:
-        manifest, folder = root.manifest, _folder(root.manifest)
+        manifest, folder = root.manifest, _folder(root)
         return PublishedRoot(
             name=manifest.name,
             id=manifest.id,
@@ -308,7 +311,7 @@ class RootStore:
             variants={
                 layer: ramdisk
                 for layer in root.variants
-                if (ramdisk := self._variants.get(_variant_folder(manifest, layer)))
+                if (ramdisk := self._variants.get(_variant_folder(root, layer)))
             },
         )
 
@@ -329,7 +332,7 @@ class RootStore:
 
     def _note_retired(self) -> None:
         """Note since when copies are not current; a new start reads it."""
-        current = {_folder(each.manifest) for each in self._current.values()}
+        current = {_folder(each) for each in self._current.values()}
         current |= {_layer_folder(each) for each in self._layers.values()} | self._variants.keys()
         there = {*self._folders(f"{_ROOTS}/*/*"), *self._folders(f"{_LAYERS}/*")}
         before, now = self._retired, self._clock()
@@ -370,12 +373,14 @@ class RootStore:
             parent.rmdir()
 
 
-def _folder(manifest: RootManifest) -> PurePosixPath:
-    return PurePosixPath(_ROOTS, safe_name(manifest.name), manifest.id)
+def _folder(root: BuiltRoot) -> PurePosixPath:
+    digest = hashlib.sha256(root.text).hexdigest()[:8]
+    return PurePosixPath(_ROOTS, safe_name(root.manifest.name), f"{root.manifest.id}-{digest}")
 
 
-def _variant_folder(manifest: RootManifest, layer: str) -> PurePosixPath:
-    return _folder(manifest).with_name(f"{manifest.id}-{layer}")
+def _variant_folder(root: BuiltRoot, layer: str) -> PurePosixPath:
+    folder = _folder(root)
+    return folder.with_name(f"{folder.name}-{layer}")
 
 
 def _layer_folder(layer: BuiltLayer) -> PurePosixPath:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,8 +29,8 @@ class Roots:
     """What machines can boot with, as the builder makes it.
 
     `changed` is called when the menu may have to change, `progressed` when a build went on; `say`
-    gets a line for each root that came or went; `fault` gets what is wrong with the volume, None
-    when nothing is.
+    gets a line for each root that came or went; `fault` gets what the volume refuses, None when it
+    refuses nothing.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class Roots:
         changed: Callable[[], None],
         progressed: Callable[[], None],
         say: Callable[[str], None],
-        fault: Callable[[str, str | None], None],
+        fault: Callable[[OSError | None], None],
     ) -> None:
         self._paths = paths
         self._changed, self._progressed = changed, progressed
@@ -54,6 +53,7 @@ class Roots:
             is_ignored=lambda name: not is_watched(name),
         )
         self._opened = False
+        self._blocked: OSError | None = None  # what the volume refused at the last look
         self._builds: tuple[Build, ...] = ()
         self._broken: tuple[BrokenBuild, ...] = ()
         # What is published already, so that a new start offers at once what it did before.
@@ -64,12 +64,12 @@ class Roots:
         async for _ in self._folder.changes():
             try:
                 catalog, builds, broken = await asyncio.to_thread(self._scan_and_publish)
-                self._fault("roots", self._store.blocked)
             except OSError as error:
-                self._fault("roots", f"{error.filename2 or error.filename}: {error.strerror}")
+                self._fault(error)
                 self._folder.rescan_in(_VOLUME_LOOK)
                 continue
-            if self._store.blocked:
+            self._fault(self._blocked)
+            if self._blocked is not None:
                 self._folder.rescan_in(_VOLUME_LOOK)
             self._tell(catalog, builds, broken)
             if catalog != self.catalog:
@@ -87,9 +87,12 @@ class Roots:
             self._opened = True
         scan = scan_roots(self._paths.roots, self._seen)
         catalog, broken = self._store.publish(scan)
-        if os.access(self._paths.published, os.W_OK):
+        self._blocked = self._store.blocked
+        try:
             self._store.retire(time.time())
             self._write_in_use()
+        except OSError as error:  # what is published can be offered all the same
+            self._blocked = error
         return catalog, scan.builds, broken
 
     def _write_in_use(self) -> None:
@@ -168,4 +171,5 @@ def _status(name: str, root: PublishedRoot | None, build: Build | None) -> RootS
         log=said.log,
         started=said.started,
         updated=said.updated,
+        request=said.request,
     )

@@ -60,6 +60,7 @@ class RootStatus:
     log: str = ""  # relative to roots/NAME
     started: float = 0.0  # seconds since the epoch
     updated: float = 0.0
+    request: float = 0.0  # the time in the request that was answered last
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ class ModulesLayer:
 
     id: str  # 16 hex digits
     version: str  # of the kernel that they are for
-    source: str  # the file that it was made from, relative to kernels/
+    source: str  # the file in kernels/ that it was made from
     path: PurePosixPath  # relative to published/
     built_at: float  # seconds since the epoch
 

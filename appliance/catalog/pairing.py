@@ -19,7 +19,7 @@ class Role(StrEnum):
 
 
 _PACKED = r"(?:\.(?:gz|xz|zst))?"
-_TAR = rf"\.(?:tar{_PACKED}|tgz)"
+_TAR = rf"\.tar{_PACKED}"
 # KEY is a version, the suffix of a kernel's file name, or the whole of it.
 _NAMES: tuple[tuple[Role, re.Pattern[str]], ...] = (
     (Role.MODULES, re.compile(rf"(?P<name>.+)\.modules\.cpio{_PACKED}")),

@@ -20,7 +20,7 @@ MANIFEST = "root.json"
 LONGEST_MANIFEST = 16 << 20  # bytes: it lists every package
 LONGEST_STATUS = 1 << 16
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._ -]{0,99}")
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._ -]{0,63}")
 _LONGEST_LINE = 400
 _MOST_KIB = 64 << 20  # 64 GiB: more than any machine that boots from memory has
 _ARCHES = {
@@ -127,7 +127,7 @@ class LayerManifest(_Said):
     """What manifest.json says about a layer of kernel modules."""
 
     version: Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,200}$")]
-    source: str = ""  # what it was made from, relative to kernels/
+    source: str = ""  # the file in kernels/ that it was made from
 
 
 class BuildStatus(_Said):
@@ -143,6 +143,7 @@ class BuildStatus(_Said):
     log: _Line = ""  # relative to roots/NAME
     started: _Seconds = 0.0  # since the epoch
     updated: _Seconds = 0.0
+    request: _Seconds = 0.0  # the time in the request that was answered last
     id: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""
 
 

@@ -19,6 +19,7 @@ from appliance.files import replace_file
 from appliance.paths import Paths
 
 _SUFFIX = ".yaml"
+_SUFFIXES = (_SUFFIX, ".yml")
 _NAMES = "letters, digits, `.`, `_`, `-` and spaces, no dot first"
 
 # Adds a verb: name, what it runs, one sentence, an example.
@@ -103,10 +104,12 @@ def follow(name: str, asked: float, lines: Iterator[dict[str, Any]], out: TextIO
         print(f"{name}: waiting for the root builder", end="", file=out, flush=True)
     for line in lines:
         root = next((each for each in line.get("roots", ()) if each["name"] == name), None)
-        if root is None or root["updated"] < int(asked):  # the builder may count whole seconds
+        if root is None or root["updated"] < asked:
             continue
-        text = report.progress(root, bar=is_terminal)
         is_over = root["state"] in ("done", "failed")
+        if is_over and root["request"] < asked:
+            continue  # a build that was under way; ours comes next
+        text = report.progress(root, bar=is_terminal)
         if text != said:
             if drawn:
                 out.write("\r\x1b[K")
@@ -123,9 +126,9 @@ def follow(name: str, asked: float, lines: Iterator[dict[str, Any]], out: TextIO
 def _recipes(folder: Path) -> dict[str, Path]:
     """Return the recipes of a folder by their names, sorted."""
     return {
-        path.name.removesuffix(_SUFFIX): path
-        for path in sorted(folder.glob(f"*{_SUFFIX}"))
-        if is_root_name(path.name.removesuffix(_SUFFIX))
+        path.stem: path
+        for path in sorted(folder.glob("*.y*ml"))
+        if path.suffix in _SUFFIXES and is_root_name(path.stem)
     }
 
 

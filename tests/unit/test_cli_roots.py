@@ -19,8 +19,10 @@ ASKED = 1000.5
 BUILDING = RootStatus(
     "fedora", state="building", step="install", done=12, total=40, unit="packages", updated=1001
 )
-DONE = replace(BUILDING, state="done", id="00112233445566aa", updated=1002)
-FAILED = replace(BUILDING, state="failed", error="no such package: bsah", log="build.log")
+DONE = replace(BUILDING, state="done", id="00112233445566aa", updated=1002, request=ASKED)
+FAILED = replace(
+    BUILDING, state="failed", error="no such package: bsah", log="build.log", request=ASKED
+)
 
 
 class Terminal(io.StringIO):
@@ -80,7 +82,8 @@ def test_on_a_terminal_one_line_is_drawn_over() -> None:
 
 
 def test_what_an_earlier_build_came_to_is_not_taken_for_this_one() -> None:
-    assert followed(replace(FAILED, updated=999), BUILDING, DONE)[0] == 0
+    before = replace(FAILED, updated=999, request=998)
+    assert followed(before, replace(before, updated=1001), BUILDING, DONE)[0] == 0
 
 
 def test_a_build_whose_appliance_ends_is_told() -> None:

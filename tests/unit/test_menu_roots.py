@@ -192,6 +192,15 @@ def test_of_two_layers_of_a_version_the_one_beside_the_kernel_is_taken() -> None
     assert [entry.initrds[1].parent.name[0] for entry in menu.entries] == ["a", "b", "b"]
 
 
+def test_a_kernels_own_modules_come_before_those_of_another_build_of_its_version() -> None:
+    layers = [
+        a_layer("6.1.192", "other.modules.tar.zst", "a" * 16),
+        a_layer("6.1.192", "bzImage.modules.tar.zst", "b" * 16),
+    ]
+    entry = first(a_menu(Settings(), a_kernel(), layers=layers))
+    assert entry.initrds[1].parent.name == "b" * 16
+
+
 def test_an_ext2_root_has_its_modules_in_a_variant() -> None:
     root = a_root(variants=[LAYER])
     kernel = a_kernel(config=a_config(*EXT2_CAPABLE))

@@ -50,6 +50,11 @@ class Lab:
         every = [*self.published.glob("roots/*/*"), *self.published.glob("modules/*")]
         return {str(path.relative_to(self.published)) for path in every}
 
+    def version(self, name: str = "fedora", root_id: str = ID) -> str:
+        """Return the name of a version's published folder."""
+        text = (self.roots / name / root_id / "root.json").read_bytes()
+        return f"{root_id}-{hashlib.sha256(text).hexdigest()[:8]}"
+
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
@@ -59,7 +64,7 @@ def lab(tmp_path: Path) -> Lab:
 def test_a_roots_ramdisks_are_published_for_all_to_read(lab: Lab) -> None:
     described = add_root(lab.roots, "my root", default=True, cmdline="quiet")
     root = lab.only()
-    folder = PurePosixPath("roots", root.key, ID)
+    folder = PurePosixPath("roots", root.key, lab.version("my root"))
     assert root == PublishedRoot(
         name="my root",
         id=ID,
@@ -163,8 +168,20 @@ def test_a_new_version_takes_the_olds_place_which_goes_after_its_time(lab: Lab) 
     lab.publish()
     folder = old.ramdisks[RamdiskFormat.EXT2].path.parent
     assert lab.store.retire(LATER + 1900) == (folder,)
-    assert lab.folders() == {f"roots/fedora/{OTHER}"}
+    assert lab.folders() == {f"roots/fedora/{lab.version(root_id=OTHER)}"}
     assert lab.store.in_use() == {"fedora": [OTHER]}
+
+
+def test_a_tree_that_is_packed_another_way_is_another_version(lab: Lab) -> None:
+    add_root(lab.roots)
+    first = lab.only()
+    before = lab.version()
+    shutil.rmtree(lab.roots / "fedora")
+    add_root(lab.roots, content=b"with more room", cmdline="quiet")
+    second = lab.only()
+    assert (first.id, first.cmdline, second.id, second.cmdline) == (ID, "", ID, "quiet")
+    assert lab.folders() == {f"roots/fedora/{before}", f"roots/fedora/{lab.version()}"}
+    assert lab.store.in_use() == {"fedora": [ID]}
 
 
 def test_a_version_that_comes_back_is_current_again(lab: Lab) -> None:
@@ -174,7 +191,9 @@ def test_a_version_that_comes_back_is_current_again(lab: Lab) -> None:
     lab.only()
     make_current(lab.roots, "fedora", ID)
     assert lab.only().id == ID
-    assert lab.store.retire(LATER + 9999) == (PurePosixPath("roots", "fedora", OTHER),)
+    assert lab.store.retire(LATER + 9999) == (
+        PurePosixPath("roots", "fedora", lab.version(root_id=OTHER)),
+    )
     lab.start()
     assert [root.id for root in lab.store.published().roots] == [ID]
 
@@ -184,7 +203,8 @@ def test_a_removed_root_leaves_nothing_after_its_time(lab: Lab) -> None:
     add_layer(lab.roots)
     add_variant(lab.roots)
     lab.only()
-    assert lab.folders() == {f"modules/{LAYER}", f"roots/fedora/{ID}", f"roots/fedora/{ID}-{LAYER}"}
+    version = f"roots/fedora/{lab.version()}"
+    assert lab.folders() == {f"modules/{LAYER}", version, f"{version}-{LAYER}"}
     shutil.rmtree(lab.roots)
     assert lab.catalog() == RootCatalog()
     lab.store.retire(LATER + 900)
@@ -200,7 +220,7 @@ def test_layers_and_variants_are_published_and_known_after_a_restart(lab: Lab) -
     (layer,) = catalog.layers
     assert (layer.version, layer.source) == ("6.1.192", "fc6/modules-6.1.192.tar.xz")
     assert layer.path == PurePosixPath("modules", LAYER, "modules.cpio.gz")
-    variant = PurePosixPath("roots", "fedora", f"{ID}-{LAYER}", "ramdisk.ext2.gz")
+    variant = PurePosixPath("roots", "fedora", f"{lab.version()}-{LAYER}", "ramdisk.ext2.gz")
     assert catalog.roots[0].variants == {LAYER: Ramdisk(variant, Compression.GZIP, 6000)}
     lab.start()
     assert lab.store.published() == catalog

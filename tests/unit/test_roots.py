@@ -24,11 +24,16 @@ class Lab:
         self.roots_folder = self.paths.roots
         self.roots_folder.mkdir()
         self.said: list[str] = []
-        self.faults: dict[str, str | None] = {}
+        self.faults: list[OSError] = []
         self.woken = asyncio.Event()
         self.roots = Roots(
-            self.paths, self.woken.set, self.woken.set, self.said.append, self.faults.__setitem__
+            self.paths, self.woken.set, self.woken.set, self.said.append, self._fault
         )
+
+    def _fault(self, error: OSError | None) -> None:
+        if error is not None:
+            self.faults.append(error)
+        self.woken.set()
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Wait for a state that a call back tells of."""
@@ -120,6 +125,19 @@ def test_a_tree_is_neither_watched_nor_read(tmp_path: Path) -> None:
         add_status(lab.roots_folder, "debian", state="queued")
         await lab.until(lambda: len(lab.roots.statuses) == 2)
         assert [each.name for each in lab.roots.statuses] == ["debian", "fedora"]
+
+    followed(tmp_path, story)
+
+
+def test_where_the_builder_cannot_be_told_what_is_in_use_roots_are_offered_all_the_same(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "requests").write_text("no folder")
+
+    async def story(lab: Lab) -> None:
+        add_root(lab.roots_folder)
+        await lab.until(lambda: bool(lab.roots.catalog.roots))
+        assert [error.filename for error in lab.faults] == [str(tmp_path / "requests/in-use.json")]
 
     followed(tmp_path, story)
 
