@@ -268,3 +268,5 @@ def test_what_one_loader_is_offered_the_other_is_too(count: int) -> None:
         pxelinux.count("MENU BEGIN") == pxelinux.count("MENU END") == len(situation.menu.submenus)
     )
     assert pxelinux.count("MENU DEFAULT") == 1
+    for submenu in situation.menu.submenus:
+        assert f"\nMENU TITLE {submenu.title}\nMENU LABEL {submenu.title}\nLABEL " in pxelinux
