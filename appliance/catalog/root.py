@@ -137,7 +137,7 @@ class BuildStatus(_Said):
     step: _Line = ""
     done: Annotated[int, Field(ge=0)] = 0
     total: Annotated[int, Field(ge=0)] = 0
-    unit: Literal["packages", "bytes", ""] = ""
+    unit: _Line = ""
     message: _Line = ""
     error: _Line = ""
     log: _Line = ""  # relative to roots/NAME

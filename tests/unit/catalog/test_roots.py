@@ -2,13 +2,25 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from appliance.catalog.model import Arch, RamdiskFormat
-from appliance.catalog.root import BrokenBuild, RootsScan, is_root_name
+from appliance.catalog.root import (
+    BrokenBuild,
+    BrokenRoot,
+    BuildStatus,
+    LayerManifest,
+    RootManifest,
+    RootsScan,
+    is_root_name,
+    read_json,
+)
 from appliance.catalog.roots import SeenRoots, scan_roots
 from tests.unit.built_roots import (
     ID,
@@ -210,3 +222,17 @@ def test_a_version_is_read_once(tmp_path: Path) -> None:
 )
 def test_a_roots_name_is_plain(name: str, allowed: bool) -> None:
     assert is_root_name(name) is allowed
+
+
+KEYS = st.sampled_from(["name", "id", "arch", "formats", "cpio", "file", "bytes", "state", "done"])
+SCALARS = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner), max_leaves=20
+)
+
+
+@given(st.binary() | JSON.map(lambda value: json.dumps(value).encode()))
+def test_whatever_a_builder_writes_is_read_or_refused_and_nothing_worse(text: bytes) -> None:
+    for model in (RootManifest, BuildStatus, LayerManifest):
+        with suppress(BrokenRoot):
+            read_json(model, text)
