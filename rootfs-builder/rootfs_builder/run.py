@@ -16,7 +16,7 @@ from typing import Self
 # Messages are parsed and shown: no translations, no colours, no surprises from the caller.
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL": "C.UTF-8",
+    "LC_ALL": "C",
     "HOME": "/root",
     "DEBIAN_FRONTEND": "noninteractive",
     "RPM_FORCE_DEBIAN": "1",  # rpm warns on a Debian host otherwise

@@ -91,19 +91,21 @@ def _outside(sandbox: Sandbox) -> str:
         "if [ -e /usr/lib64 ]; then ln -s usr/lib64 lib64; fi",
         *_bind("/usr", "usr", "ro,nosuid,nodev"),
         *_bind("/etc", "etc", "ro,nosuid,nodev,noexec"),
+        *(_names() if sandbox.network else ()),
         *_bind("/sys", "sys", "ro,nosuid,nodev,noexec"),
         "mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs tmp",
         "mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs run",
         "mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs var",
         "mkdir -p var/tmp var/lib/rpm var/cache root/.config/rpm",
         # rpm's unshare plugin would need SYS_ADMIN for each scriptlet; there is no network anyway.
+        # It must not set the modes of what is mounted, as `filesystem` packages ask for.
         f"printf '%s\\n' '%__transaction_unshare %{{nil}}' '%_dbpath {sandbox.rpm_database}'"
-        " > root/.config/rpm/macros",
+        " '%_netsharedpath /proc:/sys:/dev' > root/.config/rpm/macros",
         "mount -t proc -o nosuid,nodev,noexec proc proc",
+        # Not every kernel has all of them.
         *[
-            line
+            f"if [ -e proc/{name} ]; then {'; '.join(_bind(f'proc/{name}', f'proc/{name}', 'ro'))}; fi"
             for name in _PROC_READ_ONLY
-            for line in _bind(f"proc/{name}", f"proc/{name}", "ro,nosuid,nodev,noexec")
         ],
         *[
             f"if [ -e proc/{name} ]; then mount --bind /dev/null proc/{name}; fi"
@@ -132,6 +134,12 @@ def _outside(sandbox: Sandbox) -> str:
         f'exec chroot . /bin/sh -euc {shlex.quote(_inside())} sh "$@"',
     ]
     return "\n".join(lines)
+
+
+def _names() -> list[str]:
+    """Bind what an engine binds over the image's own files, so that host names are found."""
+    files = ("etc/resolv.conf", "etc/hosts")
+    return [line for file in files for line in _bind(f"/{file}", file, "ro,nosuid,nodev,noexec")]
 
 
 def _inside() -> str:

@@ -21,10 +21,6 @@ from rootfs_builder.managers.base import (
 from rootfs_builder.recipe import Recipe
 
 _MAIN = f"""[main]
-# In the tree, where dnf puts it below --installroot: the cache is bound there.
-cachedir={CACHE}
-logdir=/tmp/dnf
-persistdir=/tmp/dnf
 reposdir={CONFIG}/none
 varsdir={CONFIG}/none
 pluginpath={CONFIG}/none
@@ -130,6 +126,10 @@ class Dnf:
             # dnf would ask the empty tree's release package.
             f"--releasever={self.recipe.release or '1'}",
             "--setopt=color=never",
+            # Here and not in dnf.conf, whose paths dnf takes to be below the installroot.
+            f"--setopt=cachedir={CACHE}",
+            "--setopt=logdir=/tmp",
+            "--setopt=persistdir=/tmp",
             how,
             *self.recipe.wanted,
         ]

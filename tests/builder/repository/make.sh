@@ -33,7 +33,8 @@ done
 mv ./*.rpm /srv/good
 
 for spec in /specs/*.spec; do
-    rpmbuild -bb --quiet --define "_topdir /build" --define "_build_name_fmt %%{NAME}.rpm" "$spec"
+    case $spec in */foreign.spec) target=aarch64 ;; *) target=x86_64 ;; esac
+    rpmbuild --target "$target" -bb --quiet --define "_topdir /build" --define "_build_name_fmt %%{NAME}.rpm" "$spec" > /dev/null
 done
 for folder in good bad; do
     for spec in $(grep -l "^# repository: $folder" /specs/*.spec); do
