@@ -1,0 +1,150 @@
+"""What a tree holds, in an order of its own: what every archive and the tree's ID are made from."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+_MOST_LINKS = 40  # as the kernel: MAXSYMLINKS in include/linux/namei.h
+_LATEST = 2**32 - 1  # the last second that a cpio can name
+_LABEL = "security.selinux"  # the machine's that builds, not the tree's
+
+
+class TreeError(Exception):
+    """A tree that cannot be read, or changed meanwhile: what, where, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a tree.
+
+    path     relative to the root, as bytes; b"" is the root itself.
+    mode     type and permissions, as st_mode.
+    mtime    seconds since the epoch.
+    device   number of a device node, else 0.
+    target   what a symbolic link says, else b"".
+    source   the file with the contents; None for what is no regular file, or one that is `content`.
+    same_as  the path of an earlier hard link to the same file, whose contents it shares.
+    links    how many names the file has in this tree.
+    """
+
+    path: bytes
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime: int = 0
+    device: int = 0
+    target: bytes = b""
+    source: Path | None = None
+    content: bytes = b""
+    same_as: bytes | None = None
+    links: int = 1
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+
+def walk(tree: Path) -> list[Entry]:
+    """Return a tree's root and all below it, each folder before what it holds, sorted by bytes.
+
+    Sockets are left out: no archive has them, and whoever listens makes them. Raises TreeError.
+    """
+    try:
+        return _joined(_names(tree, b""))
+    except OSError as error:
+        raise TreeError(f"{error.filename}: {error.strerror}") from None
+
+
+def _names(folder: Path, prefix: bytes) -> Iterator[tuple[Entry, tuple[int, int]]]:
+    yield _entry(folder, prefix)
+    for name in sorted(os.listdir(os.fsencode(folder))):
+        file, path = folder / os.fsdecode(name), prefix + b"/" * bool(prefix) + name
+        mode = file.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            yield from _names(file, path)
+        elif not stat.S_ISSOCK(mode):
+            yield _entry(file, path)
+
+
+def _entry(file: Path, path: bytes) -> tuple[Entry, tuple[int, int]]:
+    """Return a name, and what tells its file from others."""
+    found = file.lstat()
+    is_file, is_link = stat.S_ISREG(found.st_mode), stat.S_ISLNK(found.st_mode)
+    is_device = stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)
+    entry = Entry(
+        path=path,
+        mode=found.st_mode,
+        uid=found.st_uid,
+        gid=found.st_gid,
+        size=found.st_size if is_file else 0,
+        mtime=min(max(0, int(found.st_mtime)), _LATEST),
+        device=found.st_rdev if is_device else 0,
+        target=os.readlink(os.fsencode(file)) if is_link else b"",
+        source=file if is_file else None,
+        links=found.st_nlink if is_file else 1,
+        xattrs=tuple(
+            (name, os.getxattr(file, name, follow_symlinks=False))
+            for name in sorted(os.listxattr(file, follow_symlinks=False))
+            if name != _LABEL
+        ),
+    )
+    return entry, (found.st_dev, found.st_ino)
+
+
+def _joined(names: Iterable[tuple[Entry, tuple[int, int]]]) -> list[Entry]:
+    """Tie hard links together; a link from outside of the tree does not count."""
+    entries, places = list[Entry](), dict[tuple[int, int], list[int]]()
+    for place, (entry, inode) in enumerate(names):
+        entries.append(entry)
+        if entry.links > 1:
+            places.setdefault(inode, []).append(place)
+    for linked in places.values():
+        first = entries[linked[0]].path
+        for place in linked:
+            same_as = None if place == linked[0] else first
+            entries[place] = replace(entries[place], same_as=same_as, links=len(linked))
+    return entries
+
+
+def merged(entries: Iterable[Entry], more: Iterable[Entry]) -> list[Entry]:
+    """Return a tree with more names: what the tree has already stays, folders before contents."""
+    found = {entry.path: entry for entry in more}
+    found |= {entry.path: entry for entry in entries}
+    return sorted(found.values(), key=lambda entry: entry.path.split(b"/") if entry.path else [])
+
+
+def resolve(tree: Path, path: str) -> Path:
+    """Return where a path leads for a process whose root is the tree: never out of it.
+
+    What does not exist is kept as it is. Raises TreeError for links in a circle.
+    """
+    todo, done, links = path.split("/"), list[str](), 0
+    while todo:
+        name = todo.pop(0)
+        if name == "..":
+            done = done[:-1]
+        elif name not in ("", "."):
+            here = tree.joinpath(*done, name)
+            if not here.is_symlink():
+                done.append(name)
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                raise TreeError(f"{path}: links in a circle")
+            target = os.readlink(here)
+            done = [] if target.startswith("/") else done
+            todo = target.split("/") + todo
+    return tree.joinpath(*done)
+
+
+def settle_times(tree: Path, newest: int) -> None:
+    """Give what was changed after `newest` (seconds since the epoch) that time.
+
+    What scriptlets write has the time of the build; without this, no build is like another.
+    """
+    for entry in walk(tree):
+        if entry.mtime > newest:
+            file = os.path.join(os.fsencode(tree), entry.path)
+            os.utime(file, (newest, newest), follow_symlinks=False)
