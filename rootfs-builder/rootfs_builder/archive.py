@@ -49,9 +49,9 @@ def write_cpio(
     """
     sink = _Sink(stream, wrote)
     inodes = dict[bytes, int]()
-    number = 0
     for number, entry in enumerate((*entries, _TRAILER), 1):
-        inode = inodes[entry.path] = inodes.get(entry.same_as or b"", number)
+        inode = inodes[entry.same_as] if entry.same_as else number
+        inodes[entry.path] = inode
         if entry.size > _LARGEST_IN_CPIO:
             raise TreeError(
                 f"{os.fsdecode(entry.path)}: {entry.size >> 20} MiB; a cpio holds files up to"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 _MOST_LINKS = 40  # as the kernel: MAXSYMLINKS in include/linux/namei.h
-_LATEST = 2**32 - 1  # the last second that a cpio can name
+LATEST = 2**32 - 1  # the last second that a cpio can name
 _LABEL = "security.selinux"  # the machine's that builds, not the tree's
 
 
@@ -79,7 +79,7 @@ def _entry(file: Path, path: bytes) -> tuple[Entry, tuple[int, int]]:
         uid=found.st_uid,
         gid=found.st_gid,
         size=found.st_size if is_file else 0,
-        mtime=min(max(0, int(found.st_mtime)), _LATEST),
+        mtime=min(max(0, int(found.st_mtime)), LATEST),
         device=found.st_rdev if is_device else 0,
         target=os.readlink(os.fsencode(file)) if is_link else b"",
         source=file if is_file else None,

@@ -148,7 +148,7 @@ def _unpack(source: Path, tree: Path) -> str:
             size, files = size + member.size, files + 1
             if size > _LARGEST or files > _MOST_FILES:
                 raise RamdiskError(f"{source}: holds more than a kernel's modules can be")
-            path = _module_path(member.name)
+            path = module_path(member.name)
             content = members.extractfile(member) if path and member.isreg() else None
             if path is None or content is None:
                 continue
@@ -173,7 +173,7 @@ def _unpack(source: Path, tree: Path) -> str:
     return version
 
 
-def _module_path(name: str) -> PurePosixPath | None:
+def module_path(name: str) -> PurePosixPath | None:
     """Return VERSION/… of a member below lib/modules; None for others."""
     parts = PurePosixPath("/", name).parts[1:]
     for place in range(len(parts) - 3):
