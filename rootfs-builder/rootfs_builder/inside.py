@@ -114,6 +114,9 @@ def clean() -> None:
             shutil.rmtree(litter)
         else:
             litter.unlink()
+    resolver = Path("/etc/resolv.conf")
+    if resolver.is_file() and not resolver.is_symlink() and not resolver.stat().st_size:
+        resolver.unlink()  # debootstrap's copy of the sandbox's, which has no network
     for database in ("/var/lib/rpm/rpmdb.sqlite", "/usr/lib/sysimage/rpm/rpmdb.sqlite"):
         if Path(database).is_file():
             connection = sqlite3.connect(database)

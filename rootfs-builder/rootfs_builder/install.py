@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rootfs_builder.errors import BuildFailed
-from rootfs_builder.managers import rpm
 from rootfs_builder.managers.base import ARCHIVE, CACHE, CONFIG, Command, Manager
 from rootfs_builder.recipe import Recipe
 from rootfs_builder.room import Stall, require_room
 from rootfs_builder.run import CommandFailed, Log, Watch, run
 from rootfs_builder.sandbox import Bind, Sandbox
 from rootfs_builder.status import Teller
-
-STALLED_AFTER = 60.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def install(site: Site, manager: Manager) -> None:
         rpm_database=site.recipe.database,
     )
     site.tell.step("download")
-    stall = Stall(site.cache, STALLED_AFTER)
+    stall = Stall(site.cache, site.recipe.stall_seconds)
     for command in manager.download():
         _run(site, manager, online, command, stall)
 
@@ -86,8 +83,7 @@ def install(site: Site, manager: Manager) -> None:
     output = "\n".join(_run(site, manager, offline, command) for command in manager.install())
     if said := manager.failure(output):
         raise BuildFailed(f"install: {manager.explain(said)}")
-    if manager.rpm:
-        _prove(site, offline)
+    _prove(site, manager, offline)
 
 
 def _write_config(site: Site, manager: Manager, config: Path) -> None:
@@ -169,16 +165,15 @@ def _quietly(site: Site, argv: Command) -> None:
         raise BuildFailed(f"{argv[0]} failed: {error}: {error.output.strip()[-200:]}") from None
 
 
-def _prove(site: Site, sandbox: Sandbox) -> None:
+def _prove(site: Site, manager: Manager, sandbox: Sandbox) -> None:
     """Ask the tree's own database for what was wanted, and the tree for what the database lists."""
     site.tell.step("verify")
-    try:
-        run(sandbox.command(rpm.query(site.recipe)), site.log, site.watch())
-    except CommandFailed as error:
-        raise BuildFailed(f"verify: not installed after all: {error.output.strip()}") from None
-    try:
-        output = run(sandbox.command(rpm.verify()), site.log, site.watch())
-    except CommandFailed as error:
-        output = error.output  # a changed configuration file is one too
-    if gone := next(rpm.missing(output), None):
+    output = ""
+    for command in manager.proofs():
+        try:
+            output = run(sandbox.command(command), site.log, site.watch())
+        except CommandFailed as error:
+            said = " ".join(error.output.split()) or str(error)
+            raise BuildFailed(f"verify: not installed after all: {said}") from None
+    if gone := manager.missing(output):
         raise BuildFailed(f"verify: {gone} is missing although its package is installed")

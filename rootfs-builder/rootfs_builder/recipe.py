@@ -130,6 +130,7 @@ class Recipe(_Part):
     ] = ""
     run: Annotated[tuple[str, ...], BeforeValidator(_one)] = ()
     run_seconds: int = Field(default=600, ge=1, le=86400)
+    stall_seconds: int = Field(default=60, ge=1, le=3600)
     install_seconds: int = Field(default=3600, ge=1, le=86400)
     hostname: Annotated[str, _matching(_HOSTNAME, "host name")] | Literal[""] = ""
     root_password: Annotated[str, _matching(_HASH, "hash (openssl passwd -6 prints one)")] = ""

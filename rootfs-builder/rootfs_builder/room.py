@@ -48,7 +48,7 @@ class Stall:
             self._size, self._alive = size, self._clock()
         if self._clock() - self._alive > self._seconds:
             raise BuildFailed(
-                f"a repository stands still: no byte came for {self._seconds:g} s; check its"
+                f"download: a repository stands still: no byte came for {self._seconds:g} s; check its"
                 " server and the way to it, then `bootdrop build` again"
             )
 

@@ -105,6 +105,7 @@ class Service:
         self._queue: SimpleQueue[str] = SimpleQueue()
         self._jobs: dict[str, Job] = {}  # queued, by name
         self._building: Job | None = None
+        self._in_use: dict[str, Any] = {}
         self._lock = Lock()
 
     def run(self) -> None:
@@ -117,6 +118,7 @@ class Service:
             Thread(target=self._work, daemon=True).start()
             while True:
                 self._enqueue()
+                self._prune()
                 watcher.wait(RESCAN)
 
     def _enqueue(self) -> None:
@@ -131,6 +133,22 @@ class Service:
                 if self._building is None or self._building.name != job.name:
                     root = self._places.roots / job.name
                     status.write(root, replace(status.read(root), state="queued", error=""))
+
+    def _prune(self) -> None:
+        """Delete versions that machines ran from until now."""
+        in_use_now = _json(self._places.requests / IN_USE)
+        if in_use_now == self._in_use:
+            return
+        self._in_use = in_use_now
+        with self._lock:
+            for root in self._places.roots.iterdir():
+                if self._building and self._building.name == root.name:
+                    continue  # it does so itself at its end
+                try:
+                    keep = read_recipe(self._places, root.name).keep
+                except recipe.RecipeError:
+                    continue  # without a recipe nothing says how many stay
+                versions.prune(root, keep, _protected(self._places, root.name))
 
     def _work(self) -> None:
         while True:
@@ -165,6 +183,9 @@ def build_one(places: Places, job: Job) -> bool:
         _fail(tell, str(error))
     except OSError as error:
         _fail(tell, f"{tell.status.step}: {error.filename or root}: {error.strerror}")
+    except Exception:
+        _LOG.exception("%s: a defect of the builder", job.name)
+        _fail(tell, f"{tell.status.step}: a defect of the builder; its log has the details")
     else:
         seconds = time.time() - begun.started
         message = f"built in {seconds:.1f} s"

@@ -63,10 +63,6 @@ class Manager(Protocol):
     that is thrown away; the install's have the tree, a copy of the cache, and no network.
     """
 
-    @property
-    def rpm(self) -> bool:
-        """Tell whether the tree has an rpm database."""
-
     def configuration(self) -> dict[str, str]:
         """Return files below CONFIG, by their names."""
 
@@ -75,6 +71,12 @@ class Manager(Protocol):
 
     def install(self) -> Sequence[Command]:
         """Return the commands that fill TREE."""
+
+    def proofs(self) -> Sequence[Command]:
+        """Return commands that end well only if what was asked for is installed."""
+
+    def missing(self, output: str) -> str | None:
+        """Name a file that is not there, by what the last of the proofs printed."""
 
     def progress(self, line: str) -> Progress | None:
         """Read a line of output; None says nothing of how far it is."""

@@ -34,24 +34,22 @@ class Debootstrap:
 
     recipe: Recipe
 
-    @property
-    def rpm(self) -> bool:
-        """Its trees have dpkg's database."""
-        return False
-
     def configuration(self) -> dict[str, str]:
         """It has no configuration."""
         return {}
 
     def download(self) -> Sequence[Command]:
         """Return the command that packs all packages into the file that install() reads."""
-        return [["mkdir", "-p", f"{CACHE}/debs"], self._debootstrap(f"--make-tarball={_TARBALL}")]
+        return [
+            ["mkdir", "-p", f"{CACHE}/debs"],
+            self._debootstrap(f"--make-tarball={_TARBALL}", f"{TREE}/debs"),
+        ]
 
     def install(self) -> Sequence[Command]:
         """Return the command that installs from that file."""
-        return [self._debootstrap(f"--unpack-tarball={_TARBALL}")]
+        return [self._debootstrap(f"--unpack-tarball={_TARBALL}", TREE)]
 
-    def _debootstrap(self, how: str) -> Command:
+    def _debootstrap(self, how: str, target: str) -> Command:
         mirror = self.recipe.repositories[:1]
         argv = [
             # It would make devices to see whether it can, unless it knows that it cannot.
@@ -68,7 +66,17 @@ class Debootstrap:
             argv.append(f"--keyring={KEYS}/1.asc")
         if mirror and mirror[0].components:
             argv.append(f"--components={','.join(mirror[0].components)}")
-        return [*argv, self.recipe.release, TREE, *[one.url for one in mirror]]
+        return [*argv, self.recipe.release, target, *[one.url for one in mirror]]
+
+    def proofs(self) -> Sequence[Command]:
+        """Ask dpkg for packages that are not wholly installed."""
+        query = f"dpkg-query --admindir={TREE}/var/lib/dpkg --show"
+        names = "--showformat='${db:Status-Abbrev} ${Package}\\n'"
+        return [["sh", "-c", f"! {query} {names} | grep -v '^ii '"]]
+
+    def missing(self, output: str) -> str | None:
+        """dpkg does not look at files."""
+        return None
 
     def progress(self, line: str) -> Progress | None:
         """It says no numbers; install.py counts."""

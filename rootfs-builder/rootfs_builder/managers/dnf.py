@@ -49,6 +49,18 @@ _COUNT = re.compile(
 
 _DIAGNOSES: tuple[Diagnosis, ...] = (
     diagnosis(
+        r"Curl error \(\d+\): (.+?) for (\S+)(?: \[.*)?$",
+        r"\2: \1; check the address, its server, and the way from here to it",
+    ),
+    diagnosis(
+        r"Status code: (\d+) for (\S+)",
+        r"\2: the server answers \1; check the address in `repositories:`",
+    ),
+    diagnosis(
+        r"^\[MIRROR\] (\S+): Downloading successful, but checksum doesn't match",
+        r"\1 is not what its repository's index says; build again, then ask who keeps it",
+    ),
+    diagnosis(
         r"Unable to find a match: (.+)$",
         r"no repository has \1; check the spelling in `packages:`",
     ),
@@ -77,10 +89,6 @@ _DIAGNOSES: tuple[Diagnosis, ...] = (
         r"GPG check FAILED",
         "a package's signature is not by the repository's `gpgkey:`",
     ),
-    diagnosis(
-        r"Failed to download metadata for repo '([^']+)'[\s\S]*?",
-        r"\1 cannot be reached",
-    ),
     *rpm.DIAGNOSES,
 )
 
@@ -90,11 +98,6 @@ class Dnf:
     """The commands of dnf 4 for one recipe."""
 
     recipe: Recipe
-
-    @property
-    def rpm(self) -> bool:
-        """Its trees have an rpm database."""
-        return True
 
     def configuration(self) -> dict[str, str]:
         """Return dnf.conf, with the repositories in it."""
@@ -133,6 +136,14 @@ class Dnf:
             how,
             *self.recipe.wanted,
         ]
+
+    def proofs(self) -> Sequence[Command]:
+        """Ask rpm."""
+        return rpm.proofs(self.recipe)
+
+    def missing(self, output: str) -> str | None:
+        """Read what rpm --verify says."""
+        return rpm.missing(output)
 
     def progress(self, line: str) -> Progress | None:
         """Read `(3/40): bash.rpm …` and `Installing : bash 3/40`."""

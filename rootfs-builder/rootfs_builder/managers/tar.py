@@ -20,11 +20,6 @@ class Tar:
 
     recipe: Recipe
 
-    @property
-    def rpm(self) -> bool:
-        """What is in the tree is not known."""
-        return False
-
     def configuration(self) -> dict[str, str]:
         """It has no configuration."""
         return {}
@@ -47,11 +42,23 @@ class Tar:
                 "--preserve-permissions",
                 "--xattrs",
                 "--xattrs-include=*",
-                # Devices are made by the booted kernel, and cannot be here.
-                "--exclude=./dev/*",
-                "--exclude=dev/*",
+                # What is mounted here; devices are made by the booted kernel.
+                "--anchored",
+                *[
+                    f"--exclude={dot}{name}"
+                    for name in ("dev", "proc", "sys")
+                    for dot in ("", "./")
+                ],
             ]
         ]
+
+    def proofs(self) -> Sequence[Command]:
+        """There is nothing to ask."""
+        return []
+
+    def missing(self, output: str) -> str | None:
+        """What should be in the tree is not known."""
+        return None
 
     def progress(self, line: str) -> Progress | None:
         """It prints nothing."""

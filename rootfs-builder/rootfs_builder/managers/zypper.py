@@ -24,6 +24,31 @@ _COUNT = re.compile(r"^.*\((\d+)/(\d+)\)")
 
 _DIAGNOSES: tuple[Diagnosis, ...] = (
     diagnosis(
+        r"Download \(curl\) error for '([^']+)'[\s\S]*?Error message: (.+)$",
+        r"\1: \2; check the address, its server, and the way from here to it",
+    ),
+    diagnosis(
+        r"\[[^|\]]+\|(\S+)\] Repository type can't be determined",
+        r"\1: the server has no repository there; check the address in `repositories:`",
+    ),
+    diagnosis(
+        r"^\[[^|\]]+\|(\S+)\] Failed to retrieve[\s\S]*?Signature verification failed",
+        r"\1: its index is signed by another key than the repository's `gpgkey:`, or by none",
+    ),
+    diagnosis(
+        r"^(\S+) \(\S+\): Signature verification failed \[\d+-File is unsigned\]",
+        r"\1 is not signed; sign it, or write `unsigned: true` at its repository",
+    ),
+    diagnosis(
+        r"^(\S+) \(\S+\): Signature verification failed",
+        r"\1 came damaged, or is signed by another key than the repository's `gpgkey:`",
+    ),
+    diagnosis(
+        r"File (\S+)\s+from install of\s+(\S+) \(.*\)\s+conflicts with file from "
+        r"(?:install of|package)\s+(\S+)",
+        r"\2 and \3 both hold \1; leave one of them out",
+    ),
+    diagnosis(
         r"^(?:No provider of|'?)'?([^\s']+)'? not found",
         r"no repository has \1; check the spelling in `packages:`",
     ),
@@ -40,11 +65,6 @@ class Zypper:
     """The commands of zypper for one recipe."""
 
     recipe: Recipe
-
-    @property
-    def rpm(self) -> bool:
-        """Its trees have an rpm database."""
-        return True
 
     def configuration(self) -> dict[str, str]:
         """Return a .repo file for each repository, and zypp.conf."""
@@ -100,6 +120,14 @@ class Zypper:
             f"--releasever={self.recipe.release or '1'}",
             *arguments,
         ]
+
+    def proofs(self) -> Sequence[Command]:
+        """Ask rpm."""
+        return rpm.proofs(self.recipe)
+
+    def missing(self, output: str) -> str | None:
+        """Read what rpm --verify says."""
+        return rpm.missing(output)
 
     def progress(self, line: str) -> Progress | None:
         """Read `(3/40) Installing: bash …` and `Retrieving: bash … (3/40)`."""
