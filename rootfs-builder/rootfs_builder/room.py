@@ -48,8 +48,8 @@ class Stall:
             self._size, self._alive = size, self._clock()
         if self._clock() - self._alive > self._seconds:
             raise BuildFailed(
-                f"download: a repository stands still: no byte came for {self._seconds:g} s; check its"
-                " server and the way to it, then `bootdrop build` again"
+                f"download: a repository stands still: no byte came for {self._seconds:g} s;"
+                " check its server and the way to it, then `bootdrop build` again"
             )
 
 

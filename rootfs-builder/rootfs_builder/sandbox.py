@@ -104,8 +104,8 @@ def _outside(sandbox: Sandbox) -> str:
         "mount -t proc -o nosuid,nodev,noexec proc proc",
         # Not every kernel has all of them.
         *[
-            f"if [ -e proc/{name} ]; then {'; '.join(_bind(f'proc/{name}', f'proc/{name}', 'ro'))}; fi"
-            for name in _PROC_READ_ONLY
+            f"if [ -e {file} ]; then {'; '.join(_bind(file, file, 'ro'))}; fi"
+            for file in (f"proc/{name}" for name in _PROC_READ_ONLY)
         ],
         *[
             f"if [ -e proc/{name} ]; then mount --bind /dev/null proc/{name}; fi"

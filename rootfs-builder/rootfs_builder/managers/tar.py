@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from rootfs_builder.managers.base import ARCHIVE, TREE, Command, Progress, diagnose, diagnosis
 from rootfs_builder.recipe import Recipe
 
+_MOUNTED = ("dev", "proc", "sys", "./dev", "./proc", "./sys")
+
 _DIAGNOSES = (
     diagnosis(r"tar: (.*(?:not look like a tar|Unexpected EOF|invalid).*)$", r"\1"),
     diagnosis(r"^tar: (.+)$", r"\1"),
