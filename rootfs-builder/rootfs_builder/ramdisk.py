@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +27,7 @@ _INSTEAD = b"init"
 # file system that was written to in place.
 _LEVELS = {"gzip": 4, "zstd": 3}
 _HIGHEST = {"gzip": 9, "zstd": 19}  # above, zstd needs a window that old kernels do not have
+_FULL = 1 << 20  # bytes: a disk with less free is why a tool failed, whatever it says
 _NODES = ((b"console", 0o600, 5, 1), (b"null", 0o666, 1, 3))  # admin-guide/devices.txt
 
 
@@ -106,12 +109,13 @@ def make_ext2(
     argv += ["-E", f"hash_seed={EXT2_UUID},root_owner=0:0", "-d", "-"]
     argv += [str(image), f"{size.kib}k"]
     try:
-        # As a file of holes: mke2fs gives other bytes over an older image.
-        pipes.feed(argv, _archiving(archive.write_tar, entries, "ext2", progress), environment)
-        step = "ext2: gzip"
-        progress(step, 0, size.kib * 1024)
-        pipes.pack(_gzip(options), image, file)
-        progress(step, size.kib * 1024, size.kib * 1024)
+        with _on_a_disk(file):
+            # As a file of holes: mke2fs gives other bytes over an older image.
+            pipes.feed(argv, _archiving(archive.write_tar, entries, "ext2", progress), environment)
+            step = "ext2: gzip"
+            progress(step, 0, size.kib * 1024)
+            pipes.pack(_gzip(options), image, file)
+            progress(step, size.kib * 1024, size.kib * 1024)
     finally:
         image.unlink(missing_ok=True)
     return size
@@ -138,7 +142,8 @@ def _cpio(
         _archiving(archive.write_cpio, with_init(entries, options.init), "cpio", progress)(counted)
         unpacked = counted.length
 
-    pipes.pack(packer(options), write, file)
+    with _on_a_disk(file):
+        pipes.pack(packer(options), write, file)
     return describe(file, -(-unpacked // 1024), options.compression)
 
 
@@ -149,9 +154,14 @@ def _squashfs(
     newest = str(max(entry.mtime for entry in entries))
     level = str(options.level_of(options.compression))
     argv = ["sqfstar", "-quiet", "-no-progress", "-reproducible", "-comp", options.compression]
-    argv += ["-Xcompression-level", level, "-mem", "128M", str(file)]
+    argv += ["-Xcompression-level", level, "-mem", "128M"]
+    # It does not take them from the archive.
+    root = entries[0]
+    argv += ["-root-mode", f"{stat.S_IMODE(root.mode):o}", "-root-time", str(root.mtime)]
+    argv += ["-root-uid", str(root.uid), "-root-gid", str(root.gid), str(file)]
     environment = {"SOURCE_DATE_EPOCH": newest}
-    pipes.feed(argv, _archiving(archive.write_tar, entries, "squashfs", progress), environment)
+    with _on_a_disk(file):
+        pipes.feed(argv, _archiving(archive.write_tar, entries, "squashfs", progress), environment)
     # In memory it takes its own size: the kernel reads it packed.
     return describe(file, -(-file.stat().st_size // 1024), options.compression)
 
@@ -241,6 +251,17 @@ def _archiving(
         progress(step, total, total)
 
     return writing
+
+
+@contextmanager
+def _on_a_disk(file: Path) -> Iterator[None]:
+    """Tell of a full disk, which mke2fs calls an operation that is not permitted."""
+    try:
+        yield
+    except pipes.ToolFailed as error:
+        if shutil.disk_usage(file.parent).free < _FULL:
+            raise RamdiskError(f"{file}: the disk is full ({error}); make room on it") from None
+        raise
 
 
 class _Counted:
