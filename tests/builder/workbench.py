@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -89,6 +91,24 @@ class Workbench:
     def python(self, script: str, *arguments: str) -> str:
         """Run a script of Python that may import the builder."""
         return self.run("python3", "-c", script, *arguments)
+
+    def put(self, file: Path, folder: str) -> None:
+        """Copy a file of the host into a folder."""
+        assert self.container is not None, "use it in a with statement"
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            archive.add(file.resolve(), file.name)
+        self.container.put_archive(folder, stream.getvalue())
+
+    def get(self, path: str, to: Path) -> Path:
+        """Copy a file out to the host."""
+        assert self.container is not None, "use it in a with statement"
+        stream = io.BytesIO(b"".join(self.container.get_archive(path)[0]))
+        with tarfile.open(fileobj=stream) as archive:
+            member = archive.extractfile(archive.getmembers()[0])
+            assert member is not None, f"{path} is no file"
+            to.write_bytes(member.read())
+        return to
 
     def make(
         self, tree: str, folder: str, *formats: str, umask: int = 0o022, **options: str | int
