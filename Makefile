@@ -8,8 +8,8 @@ export TEST_KERNEL_DIR ?= $(CURDIR)/.lab/testkernel
 
 .DEFAULT_GOAL = help
 .PHONY: help prepare build images demo test test-unit test-long lint lab-up lab-boot lab-shell \
-	lab-down bench-image bench-drop bench-neopxe bench-idle bench-boot test-kernel settings-docs \
-	lock clean
+	lab-down bench-image bench-drop bench-neopxe bench-idle bench-boot bench-ramdisk \
+	test-kernel settings-docs lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -62,6 +62,9 @@ bench-idle: bench-image ## measure: memory, processor and start of an appliance 
 
 bench-boot: bench-image $(if $(wildcard $(TEST_KERNEL_DIR)/bzImage-*),,test-kernel) ## measure: seconds from power-on to init, and what others need
 	@$(PYTHON) -m bench.boot
+
+bench-ramdisk: build ## measure: a ramdisk by the article's steps and by the builder
+	@$(PYTHON) -m bench.ramdisk
 
 lab-down: prepare ## remove the lab and what it had
 	@$(LAB) down

@@ -27,6 +27,7 @@ _INSTEAD = b"init"
 # file system that was written to in place.
 _LEVELS = {"gzip": 4, "zstd": 3}
 _HIGHEST = {"gzip": 9, "zstd": 19}  # above, zstd needs a window that old kernels do not have
+_PIECE = 1 << 20  # bytes
 _FULL = 1 << 20  # bytes: a disk with less free is why a tool failed, whatever it says
 _NODES = ((b"console", 0o600, 5, 1), (b"null", 0o666, 1, 3))  # admin-guide/devices.txt
 
@@ -112,10 +113,7 @@ def make_ext2(
         with _on_a_disk(file):
             # As a file of holes: mke2fs gives other bytes over an older image.
             pipes.feed(argv, _archiving(archive.write_tar, entries, "ext2", progress), environment)
-            step = "ext2: gzip"
-            progress(step, 0, size.kib * 1024)
-            pipes.pack(_gzip(options), image, file)
-            progress(step, size.kib * 1024, size.kib * 1024)
+            pipes.pack(_gzip(options), _reading(image, "ext2: gzip", progress), file)
     finally:
         image.unlink(missing_ok=True)
     return size
@@ -235,22 +233,35 @@ def _archiving(
 ) -> Callable[[archive.Writer], None]:
     """Return what writes an archive into a stream and tells how far it is."""
     total = sum(entry.size for entry in entries if not entry.same_as)
+    return lambda stream: write(entries, stream, _telling(step, total, progress))
+
+
+def _reading(file: Path, step: str, progress: Progress) -> Callable[[archive.Writer], None]:
+    """Return what copies a file into a stream and tells how far it is."""
 
     def writing(stream: archive.Writer) -> None:
-        done = told = 0
-
-        def wrote(length: int) -> None:
-            nonlocal done, told
-            done += length
-            if done - told >= total / 100:
-                told = done
-                progress(step, done, total)
-
-        progress(step, 0, total)
-        write(entries, stream, wrote)
-        progress(step, total, total)
+        wrote = _telling(step, file.stat().st_size, progress)
+        with file.open("rb", buffering=0) as source:
+            while piece := source.read(_PIECE):
+                stream.write(piece)
+                wrote(len(piece))
 
     return writing
+
+
+def _telling(step: str, total: int, progress: Progress) -> Callable[[int], None]:
+    """Return what hears of bytes and tells of each hundredth."""
+    done = told = 0
+
+    def wrote(length: int) -> None:
+        nonlocal done, told
+        done += length
+        if done - told >= total / 100 or done == total:
+            told = done
+            progress(step, done, total)
+
+    progress(step, 0, total)
+    return wrote
 
 
 @contextmanager

@@ -79,6 +79,7 @@ class Workbench:
         """Run a command; return what it printed. Raises ScriptFailed."""
         assert self.container is not None, "use it in a with statement"
         status, said = self.container.exec_run(list(argv))
+        assert isinstance(said, bytes)
         text = said.decode("utf-8", "replace")
         if status:
             raise ScriptFailed(f"{argv[-1]}\nexit status {status}\n{text}")
