@@ -11,6 +11,7 @@ cp /usr/bin/busybox bin/busybox
 for applet in $(bin/busybox --list-full); do
     case $applet in
         bin/busybox) ;;
+        linuxrc) ;; # of initrds before 2.6
         *) mkdir -p "${applet%/*}" && ln -s /bin/busybox "$applet" ;;
     esac
 done

@@ -104,7 +104,7 @@ def test_a_root_without_init_says_so_and_gives_a_shell(
 ) -> None:
     workbench.sh(
         "mkdir /tmp/bare; cd /tmp/bare; tar -xf /usr/share/rootfs-builder/busybox.tar;"
-        " rm sbin/init; find . -name linuxrc -delete"
+        " rm -rf sbin/init linuxrc"
     )
     workbench.make("/tmp/bare", "/tmp/bare-made", "cpio", init="/opt/none")
     initrd = workbench.get("/tmp/bare-made/ramdisk.cpio.zst", tmp_path / "initrd")

@@ -61,6 +61,7 @@ class Workbench:
             detach=True,
             init=True,
             network_mode="none",
+            tmpfs={"/memory": "exec,size=128m"},
             # The checkout's own code, so that the image need not be as new.
             volumes={str(_PACKAGE): {"bind": _INSTALLED, "mode": "ro"}},
         )
