@@ -45,6 +45,7 @@ from appliance.catalog.root import (
     LayerManifest,
     RootManifest,
     RootsScan,
+    built_at,
     read_json,
 )
 from appliance.catalog.roots import LAYER, LAYER_MANIFEST, MODULES, variant_file
@@ -110,9 +111,7 @@ class RootStore:
             for left_over in (self._published / name).glob(f"{_MAKING}*"):
                 try:
                     shutil.rmtree(left_over)
-                except (
-                    OSError
-                ) as error:  # a read-only volume; what is published serves all the same
+                except OSError as error:  # a read-only volume; what is there serves all the same
                     _LOG.warning("%s cannot be removed: %s", left_over, error.strerror)
 
     def published(self) -> RootCatalog:
@@ -135,6 +134,7 @@ class RootStore:
 
         A root whose new version cannot be published keeps the one that it has.
         """
+        self._forget_what_is_gone()
         self.blocked = None
         broken = list(scan.broken)
         for layer in scan.layers:
@@ -149,7 +149,7 @@ class RootStore:
             for layer_id in root.variants:
                 with self._told(broken, name):
                     self._add_variant(root, layer_id)
-        self._drop_what_is_gone(scan)
+        self._drop_what_left(scan)
         self._note_retired()
         return self.published(), tuple(broken)
 
@@ -166,7 +166,28 @@ class RootStore:
                 self.blocked = error
             broken.append(BrokenBuild(name, f"cannot be published: {why}"))
 
-    def _drop_what_is_gone(self, scan: RootsScan) -> None:
+    def _forget_what_is_gone(self) -> None:
+        """Drop copies of which somebody deleted something, so that they are made again."""
+        self._versions = {
+            folder: root
+            for folder, root in self._versions.items()
+            if self._is_whole(folder, _sizes(root), MANIFEST)
+        }
+        self._current = {
+            name: root for name, root in self._current.items() if _folder(root) in self._versions
+        }
+        self._variants = {
+            folder: ramdisk
+            for folder, ramdisk in self._variants.items()
+            if self._is_whole(folder, {}, _VARIANT)
+        }
+        self._layers = {
+            id_: layer
+            for id_, layer in self._layers.items()
+            if self._is_whole(_layer_folder(layer), {}, LAYER, LAYER_MANIFEST)
+        }
+
+    def _drop_what_left(self, scan: RootsScan) -> None:
         # A root that is there and broken keeps the version that it has.
         known = {root.manifest.name for root in scan.roots} | {each.name for each in scan.broken}
         self._current = {name: each for name, each in self._current.items() if name in known}
@@ -182,9 +203,8 @@ class RootStore:
     def _add_root(self, root: BuiltRoot) -> None:
         manifest = root.manifest
         source = PurePosixPath(manifest.name, manifest.id)
-        files = {each.file: each for each in manifest.formats.ramdisks.values()}
         target = _folder(root)
-        if self._is_whole(target, {name: each.bytes for name, each in files.items()}, MANIFEST):
+        if target in self._versions:
             return
         with self._new_folder(target) as folder:
             for format_, ramdisk in manifest.formats.ramdisks.items():
@@ -201,7 +221,7 @@ class RootStore:
 
     def _add_variant(self, root: BuiltRoot, layer: str) -> None:
         target = _variant_folder(root, layer)
-        if target not in self._variants or not self._is_whole(target, {}, _VARIANT):
+        if target not in self._variants:
             with self._new_folder(target) as folder:
                 self._share(variant_file(root.manifest, layer), folder / _VARIANT)
                 _identified(folder / _VARIANT, RamdiskFormat.EXT2, Compression.GZIP)
@@ -258,8 +278,7 @@ class RootStore:
             if (found := self._read(folder / MANIFEST, RootManifest)) is None:
                 continue
             root = BuiltRoot(*found)
-            sizes = {each.file: each.bytes for each in root.manifest.formats.ramdisks.values()}
-            if folder == _folder(root) and self._is_whole(folder, sizes):
+            if folder == _folder(root) and self._is_whole(folder, _sizes(root)):
                 prefix = f"{folder.name}-"
                 beside = (self._published / folder.parent).glob(f"{prefix}*/{_VARIANT}")
                 layers = sorted(each.parent.name.removeprefix(prefix) for each in beside)
@@ -276,7 +295,7 @@ class RootStore:
         try:
             with open_file(self._published, path) as file:
                 text = file.read(LONGEST_MANIFEST)
-                return read_json(model, text), text, os.fstat(file.fileno()).st_mtime
+                return read_json(model, text), text, built_at(os.fstat(file.fileno()))
         except (OSError, BrokenRoot):
             return None
 
@@ -378,6 +397,11 @@ def _folder(root: BuiltRoot) -> PurePosixPath:
     return PurePosixPath(_ROOTS, safe_name(root.manifest.name), f"{root.manifest.id}-{digest}")
 
 
+def _sizes(root: BuiltRoot) -> dict[str, int]:
+    """Return the bytes of each file of a root's copy."""
+    return {each.file: each.bytes for each in root.manifest.formats.ramdisks.values()}
+
+
 def _variant_folder(root: BuiltRoot, layer: str) -> PurePosixPath:
     folder = _folder(root)
     return folder.with_name(f"{folder.name}-{layer}")
@@ -411,4 +435,5 @@ def _identified(copy: Path, format_: RamdiskFormat, compression: Compression) ->
 def _write(path: Path, text: bytes, mtime: float) -> None:
     path.write_bytes(text)
     path.chmod(0o644)
-    os.utime(path, (mtime, mtime))
+    nanoseconds = round(mtime * 1000) * 1_000_000
+    os.utime(path, ns=(nanoseconds, nanoseconds))

@@ -6,6 +6,7 @@ not known are ignored: the builder may be newer.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeVar
@@ -158,6 +159,14 @@ def read_json(model: type[_Model], text: bytes) -> _Model:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise BrokenRoot(f"{where}: {first['msg']}" if where else str(first["msg"])) from None
+
+
+def built_at(status: os.stat_result) -> float:
+    """Return when a manifest was written, in seconds since the epoch.
+
+    Cut to milliseconds, which survive a float and the way back into a file's time.
+    """
+    return status.st_mtime_ns // 1_000_000 / 1000
 
 
 @dataclass(frozen=True)

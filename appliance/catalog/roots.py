@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from appliance.catalog.openat import Fingerprint
@@ -26,6 +26,7 @@ from appliance.catalog.root import (
     LayerManifest,
     RootManifest,
     RootsScan,
+    built_at,
     is_root_name,
     read_json,
 )
@@ -46,9 +47,7 @@ _MOST = 1000  # roots, layers, variants: what is beyond is not looked at
 class SeenRoots:
     """Versions that were read; they never change. The caller keeps it from scan to scan."""
 
-    manifests: dict[PurePosixPath, tuple[Fingerprint, RootManifest, bytes]] = field(
-        default_factory=dict
-    )
+    manifests: dict[PurePosixPath, tuple[Fingerprint, BuiltRoot]] = field(default_factory=dict)
 
 
 def variant_file(manifest: RootManifest, layer: str) -> PurePosixPath:
@@ -113,29 +112,27 @@ def _root(folder: Path, name: str, seen: SeenRoots) -> BuiltRoot | None:
     if not _ID.fullmatch(version):
         raise BrokenRoot("a link to other than a version beside it")
     path = PurePosixPath(name, version)
-    manifest, text, fingerprint = _manifest(folder, path, seen)
-    if (manifest.name, manifest.id) != (name, version):
+    root = _read(folder, path, seen)
+    if (root.manifest.name, root.manifest.id) != (name, version):
         raise BrokenRoot("of another root")
-    return BuiltRoot(manifest, text, fingerprint.mtime_ns / 1e9, _variants(folder, path))
+    return replace(root, variants=_variants(folder, path))
 
 
-def _manifest(
-    folder: Path, path: PurePosixPath, seen: SeenRoots
-) -> tuple[RootManifest, bytes, Fingerprint]:
+def _read(folder: Path, path: PurePosixPath, seen: SeenRoots) -> BuiltRoot:
     try:
         with open_file(folder, path / MANIFEST) as file:
-            fingerprint = Fingerprint.of(os.fstat(file.fileno()))
+            status = os.fstat(file.fileno())
             known = seen.manifests.get(path)
-            if known is not None and known[0] == fingerprint:
-                return known[1], known[2], fingerprint
-            if fingerprint.size > LONGEST_MANIFEST:
+            if known is not None and known[0] == Fingerprint.of(status):
+                return known[1]
+            if status.st_size > LONGEST_MANIFEST:
                 raise BrokenRoot(f"longer than {LONGEST_MANIFEST} bytes")
             text = file.read(LONGEST_MANIFEST)
     except OSError as error:
         raise BrokenRoot(error.strerror or str(error)) from None
-    manifest = read_json(RootManifest, text)
-    seen.manifests[path] = (fingerprint, manifest, text)
-    return manifest, text, fingerprint
+    root = BuiltRoot(read_json(RootManifest, text), text, built_at(status))
+    seen.manifests[path] = (Fingerprint.of(status), root)
+    return root
 
 
 def _variants(folder: Path, path: PurePosixPath) -> tuple[str, ...]:
@@ -155,7 +152,7 @@ def _layers(folder: Path) -> Iterator[BuiltLayer]:
         try:
             with open_file(folder, path) as file:
                 text = file.read(LONGEST_STATUS)
-                built_at = os.fstat(file.fileno()).st_mtime
-            yield BuiltLayer(name, read_json(LayerManifest, text), text, built_at)
+                written = built_at(os.fstat(file.fileno()))
+            yield BuiltLayer(name, read_json(LayerManifest, text), text, written)
         except (OSError, BrokenRoot):  # not there yet, or none of ours: kernels boot without it
             continue

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.catalog.decompress import Compression
 from appliance.catalog.model import PublishedRoot, Ramdisk, RamdiskFormat, RootCatalog
-from appliance.catalog.root import BrokenBuild
+from appliance.catalog.root import BrokenBuild, built_at
 from appliance.catalog.roots import SeenRoots, scan_roots
 from appliance.root_store import RootStore
 from tests.unit.built_roots import ID, LAYER, add_layer, add_root, add_variant, make_current
@@ -76,7 +76,7 @@ def test_a_roots_ramdisks_are_published_for_all_to_read(lab: Lab) -> None:
         init="/sbin/init",
         formats=("ext2", "cpio", "nfs"),
         size=sum(each.get("bytes", 0) for each in described["formats"].values()),
-        built_at=(lab.roots / "my root" / ID / "root.json").stat().st_mtime,
+        built_at=built_at((lab.roots / "my root" / ID / "root.json").stat()),
         ramdisks={
             RamdiskFormat.EXT2: Ramdisk(folder / "ramdisk.ext2.gz", Compression.GZIP, 4096),
             RamdiskFormat.CPIO: Ramdisk(folder / "ramdisk.cpio.zst", Compression.ZSTD, 8000),
@@ -244,6 +244,19 @@ def test_what_somebody_deleted_from_published_is_made_again(lab: Lab) -> None:
     copy.unlink()
     assert lab.only() == root
     assert copy.exists()
+
+
+def test_what_was_deleted_and_cannot_be_made_again_is_not_offered(lab: Lab) -> None:
+    add_root(lab.roots)
+    add_layer(lab.roots)
+    lab.catalog()
+    shutil.rmtree(lab.published / "roots")
+    shutil.rmtree(lab.published / "modules")
+    (lab.roots / "fedora" / ID / "ramdisk.ext2.gz").write_bytes(b"torn")
+    (lab.roots / ".modules" / LAYER / "modules.cpio.gz").write_bytes(b"torn")
+    catalog, broken = lab.publish()
+    assert catalog == RootCatalog()
+    assert len(broken) == 2
 
 
 def test_left_overs_of_a_crash_are_removed_at_the_start(lab: Lab) -> None:
