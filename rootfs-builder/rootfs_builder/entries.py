@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -52,20 +53,27 @@ def walk(tree: Path) -> list[Entry]:
     Sockets are left out: no archive has them, and whoever listens makes them. Raises TreeError.
     """
     try:
-        return _joined(_names(tree, b""))
+        return _joined(_names(tree))
     except OSError as error:
-        raise TreeError(f"{error.filename}: {error.strerror}") from None
+        raise TreeError(f"{_shown(os.fsdecode(error.filename))}: {error.strerror}") from None
 
 
-def _names(folder: Path, prefix: bytes) -> Iterator[tuple[Entry, tuple[int, int]]]:
-    yield _entry(folder, prefix)
-    for name in sorted(os.listdir(os.fsencode(folder))):
-        file, path = folder / os.fsdecode(name), prefix + b"/" * bool(prefix) + name
+def _shown(path: str) -> str:
+    return path if len(path) < 300 else f"…{path[-100:]}"
+
+
+def _names(tree: Path) -> Iterator[tuple[Entry, tuple[int, int]]]:
+    todo = [(tree, b"")]
+    while todo:
+        file, path = todo.pop()
         mode = file.lstat().st_mode
+        if stat.S_ISSOCK(mode):
+            continue
+        yield _entry(file, path)
         if stat.S_ISDIR(mode):
-            yield from _names(file, path)
-        elif not stat.S_ISSOCK(mode):
-            yield _entry(file, path)
+            prefix = path + b"/" if path else b""
+            below = sorted(os.listdir(os.fsencode(file)), reverse=True)
+            todo += [(file / os.fsdecode(name), prefix + name) for name in below]
 
 
 def _entry(file: Path, path: bytes) -> tuple[Entry, tuple[int, int]]:
@@ -84,13 +92,23 @@ def _entry(file: Path, path: bytes) -> tuple[Entry, tuple[int, int]]:
         target=os.readlink(os.fsencode(file)) if is_link else b"",
         source=file if is_file else None,
         links=found.st_nlink if is_file else 1,
-        xattrs=tuple(
-            (name, os.getxattr(file, name, follow_symlinks=False))
-            for name in sorted(os.listxattr(file, follow_symlinks=False))
-            if name != _LABEL
-        ),
+        xattrs=_xattrs(file),
     )
     return entry, (found.st_dev, found.st_ino)
+
+
+def _xattrs(file: Path) -> tuple[tuple[str, bytes], ...]:
+    try:
+        names = os.listxattr(file, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:  # the volume's file system has none
+            return ()
+        raise
+    return tuple(
+        (name, os.getxattr(file, name, follow_symlinks=False))
+        for name in sorted(names)
+        if name != _LABEL
+    )
 
 
 def _joined(names: Iterable[tuple[Entry, tuple[int, int]]]) -> list[Entry]:

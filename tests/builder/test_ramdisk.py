@@ -156,6 +156,18 @@ def test_an_ext2_has_room_for_any_tree(workbench: Workbench, filling: str) -> No
     workbench.sh(f"rm -r {folder} {folder}-tree")
 
 
+def test_a_tree_may_be_as_deep_as_a_path_is_long_and_no_deeper(workbench: Workbench) -> None:
+    dig = (
+        "import os, sys; os.mkdir(sys.argv[1]); os.chdir(sys.argv[1])\n"
+        "for _ in range(int(sys.argv[2])): os.mkdir('a'); os.chdir('a')"
+    )
+    workbench.python(dig, "/tmp/deep", "1500")
+    workbench.make("/tmp/deep", next(FOLDERS), *FORMATS)
+    workbench.python(dig, "/memory/deeper", "2500")
+    with pytest.raises(ScriptFailed, match=r"\nRamdiskError: …[/a]{100}: File name too long\n$"):
+        workbench.make("/memory/deeper", next(FOLDERS), *FORMATS)
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_image(workbench: Workbench, tree: str) -> None:
     # /dev/shm has 64 MiB.
     workbench.sh("rm -rf /dev/shm/*; head -c 65300K /dev/zero > /dev/shm/ballast")
