@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rootfs_builder import manifest, ramdisk, recipe, versions
-from rootfs_builder.customise import customise
+from rootfs_builder.customise import customise, packages
 from rootfs_builder.errors import BuildFailed
 from rootfs_builder.install import Site, install
 from rootfs_builder.managers import manager_for
@@ -85,7 +85,7 @@ def _finish(name: str, site: Site, made: Path) -> str:
     wanted, tell = site.recipe, site.tell
     tell.step("identify")
     version = manifest.tree_id(site.tree)
-    packages = manifest.installed(site.tree)
+    installed = packages(site)
     tell.step("ramdisk")
 
     def progress(step: str, done: int, total: int) -> None:
@@ -109,7 +109,7 @@ def _finish(name: str, site: Site, made: Path) -> str:
             cmdline=wanted.cmdline,
             init=wanted.init,
             recipe=wanted.model_dump(mode="json", by_alias=True, exclude_unset=True),
-            packages=packages,
+            packages=installed,
             files=files,
             bytes=size,
             formats=formats,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -13,6 +14,7 @@ from rootfs_builder import inside
 from rootfs_builder.errors import BuildFailed
 from rootfs_builder.install import Site
 from rootfs_builder.managers.base import CONFIG
+from rootfs_builder.manifest import Package
 from rootfs_builder.room import require_room
 from rootfs_builder.run import CommandFailed, Watch, run
 from rootfs_builder.sandbox import TREE, Bind, Sandbox
@@ -48,6 +50,13 @@ def customise(site: Site, name: str) -> None:
     _make_nodes(site.tree)
 
 
+def packages(site: Site) -> tuple[Package, ...]:
+    """List what is installed; a foreign database is read in the sandbox, too."""
+    output = _inside(site, Sandbox(site.tree), "list")
+    listed = [line for line in output.splitlines() if line.startswith(inside.LISTED)]
+    return tuple(Package(**json.loads(line.removeprefix(inside.LISTED))) for line in listed)
+
+
 def _hostname(name: str) -> str:
     """Make a host name of a root's name."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", name).strip("-")[:63] or "localhost"
@@ -75,14 +84,14 @@ def _files(site: Site) -> Path | None:
     return folder
 
 
-def _inside(site: Site, sandbox: Sandbox, verb: str) -> None:
+def _inside(site: Site, sandbox: Sandbox, verb: str) -> str:
     argv = ["python3", "-m", "rootfs_builder.inside", verb]
     environment = {
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     try:
-        run(sandbox.command(argv), site.log, site.watch(), environment)
+        return run(sandbox.command(argv), site.log, site.watch(), environment)
     except CommandFailed as error:
         require_room(site.work)
         said = error.output.strip().splitlines() or [str(error)]

@@ -1,7 +1,7 @@
-"""Runs in the sandbox, as `python3 -m rootfs_builder.inside configure|clean`: changes to the tree.
+"""Runs in the sandbox, as `python3 -m rootfs_builder.inside configure|clean|list`.
 
-All but the copying of files happens after chroot into the tree, so that no link in it, however
-made, leads anywhere else.
+All changes but the copying of files happen after chroot into the tree, so that no link in it,
+however made, leads anywhere else.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rootfs_builder.managers.base import CONFIG, TREE
+from rootfs_builder.manifest import ManifestError, installed
 
 SPEC = "customise.json"  # below CONFIG
 FILES = "/files"  # what is laid over the tree
+LISTED = "package "  # begins each line of `list`
 
 # What package managers leave in a tree, and nobody boots for.
 _LITTER = (
@@ -75,9 +77,12 @@ def main() -> int:
     try:
         if sys.argv[1] == "configure":
             configure(Customisation(**json.loads(Path(CONFIG, SPEC).read_text())))
-        else:
+        elif sys.argv[1] == "clean":
             clean()
-    except CannotCustomise as error:
+        else:
+            for package in installed(Path(TREE)):
+                print(LISTED + json.dumps(asdict(package)))
+    except (CannotCustomise, ManifestError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

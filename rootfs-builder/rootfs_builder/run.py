@@ -22,7 +22,7 @@ ENVIRONMENT = {
     "RPM_FORCE_DEBIAN": "1",  # rpm warns on a Debian host otherwise
 }
 _LONGEST_LINE = 64 * 1024  # what a scriptlet prints has no end
-_KEPT_LINES = 5000
+_KEPT_LINES = 20000
 
 
 class CommandFailed(Exception):

@@ -17,6 +17,7 @@ from rootfs_builder import recipe, status, versions
 from rootfs_builder.build import LOG, Places, build, read_recipe
 from rootfs_builder.errors import BuildFailed
 from rootfs_builder.inotify import Watcher
+from rootfs_builder.layers import Layers
 from rootfs_builder.status import Status, Teller
 
 _LOG = logging.getLogger(__name__)
@@ -102,10 +103,11 @@ class Service:
 
     def __init__(self, places: Places) -> None:
         self._places = places
-        self._queue: SimpleQueue[str] = SimpleQueue()
+        self._queue: SimpleQueue[str | None] = SimpleQueue()  # None: settle the layers
         self._jobs: dict[str, Job] = {}  # queued, by name
         self._building: Job | None = None
         self._in_use: dict[str, Any] = {}
+        self._layers = Layers(places)
         self._lock = Lock()
 
     def run(self) -> None:
@@ -114,11 +116,12 @@ class Service:
         for folder in places.roots.iterdir():
             if folder.is_dir() and not folder.is_symlink():
                 versions.sweep(folder)
-        with Watcher((places.recipes, places.requests)) as watcher:
+        with Watcher((places.recipes, places.requests, places.kernels)) as watcher:
             Thread(target=self._work, daemon=True).start()
             while True:
                 self._enqueue()
                 self._prune()
+                self._queue.put(None)
                 watcher.wait(RESCAN)
 
     def _enqueue(self) -> None:
@@ -153,6 +156,9 @@ class Service:
     def _work(self) -> None:
         while True:
             name = self._queue.get()
+            if name is None:
+                self._settle()
+                continue
             with self._lock:
                 job = self._building = self._jobs.pop(name)
             try:
@@ -160,6 +166,15 @@ class Service:
             finally:
                 with self._lock:
                     self._building = None
+            self._settle()
+
+    def _settle(self) -> None:
+        try:
+            self._layers.settle()
+        except BuildFailed as error:
+            _LOG.error("modules: %s", error)
+        except OSError as error:
+            _LOG.error("modules: %s: %s", error.filename, error.strerror)
 
 
 def build_one(places: Places, job: Job) -> bool:

@@ -77,7 +77,7 @@ class Project:
         argv = ["docker", "compose", "--progress", "plain" if show else "quiet"]
         argv += ["--project-name", self.name, "--project-directory", str(self.checkout)]
         argv += ["-f", str(self.checkout / "compose.yaml")]
-        argv += ["-f", str(self.checkout / "compose.lab.yaml")]
+        argv += ["-f", str(self.checkout / "compose.lab.yaml"), "--profile", "builder"]
         if self.compose_file.exists():
             argv += ["-f", str(self.compose_file)]
         argv += arguments
