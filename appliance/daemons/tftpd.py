@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import re
 import socket
 from ipaddress import IPv4Address
@@ -14,6 +15,9 @@ from appliance.daemons.base import Daemon, NotServing, Program
 from appliance.events.hub import Event, printable
 from appliance.ports import Port
 from appliance.situation import Situation
+
+# What it says of lost packets is in the reason, when it gives up.
+logging.getLogger("tftpy").setLevel(logging.CRITICAL)
 
 PORT = 69
 # Where transfers come from: one process and one port each, so this is how many there can be at a

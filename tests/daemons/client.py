@@ -73,7 +73,16 @@ for p in /proc/[0-9]*; do
     echo "${p#/proc/} ${pss:-0} ${rss:-0} $(tr '\\0' ' ' <$p/cmdline)"
 done
 """
-_DAEMONS = ("dhcpd", "nginx", "radvd", "appliance.neopxe", "in.tftpd", "cli serve", "supervisord")
+_DAEMONS = (
+    "dhcpd",
+    "nginx",
+    "radvd",
+    "rarpd",
+    "appliance.neopxe",
+    "in.tftpd",
+    "cli serve",
+    "supervisord",
+)
 
 
 def processes(lab: Lab) -> dict[str, list[tuple[int, int]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -89,39 +88,6 @@ def test_a_download_goes_on_whole_while_its_kernel_is_overwritten_and_removed(
 
 def version_of(kernel: Path) -> str:
     return kernel.name.removeprefix("bzImage-")
-
-
-def test_published_that_was_removed_as_a_whole_is_made_and_served_again(
-    empty_lab: Lab, drop: Callable[..., None], test_kernel: Path
-) -> None:
-    drop(test_kernel, "bzImage")
-    shutil.rmtree(empty_lab.boot / "published")
-    removed = time.time()
-    drop(test_kernel, "another")
-    for name in ("nginx", "tftpd"):
-        empty_lab.feed.wait_event(
-            lambda event, name=name: is_line(event, name, "serving", removed), 30
-        )
-    empty_lab.wait_ready(10, since=removed)
-    fetch = "curl -sf http://192.168.10.1:8069/boot.ipxe && curl -sf tftp://192.168.10.1/boot.ipxe"
-    argv = ["docker", "exec", str(empty_lab.network.id), "sh", "-c", fetch]
-    fetched = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
-    assert fetched == 2 * (empty_lab.boot / "published" / "boot.ipxe").read_text()
-
-
-@pytest.mark.parametrize("daemon", ["nginx", "in.tftpd", "neopxe", "radvd", "rarpd", "dhcpd"])
-def test_a_daemon_that_is_killed_is_back_and_serves(shared_lab: Lab, daemon: str) -> None:
-    shared_lab.wait_ready()
-    name = daemon.removeprefix("in.")
-    killed = time.time()
-    # The oldest of its processes: nginx's master, and neopxe by its argument.
-    find = f'for p in /proc/[0-9]*; do tr "\\0" " " <$p/cmdline | grep -q "{daemon}" && '
-    find += '[ "$(cat $p/comm)" != sh ] && echo ${p#/proc/}; done | sort -n | head -n 1'
-    status, said = shared_lab.exec_appliance(["sh", "-c", f"kill -KILL $({find})"])
-    assert status == 0, said
-    shared_lab.feed.wait_event(lambda event: is_line(event, name, "ended", killed), 10)
-    shared_lab.feed.wait_event(lambda event: is_line(event, name, "serving", killed), 10)
-    assert shared_lab.wait_ready(10, since=killed).reasons == ()
 
 
 def is_line(event: Event, daemon: str, beginning: str, since: float) -> bool:
@@ -234,7 +200,8 @@ def test_a_network_that_comes_later_is_waited_for(lab: Lab) -> None:
     lab.wait_ready(20, since=time.time())
     made_anew = time.time()
     lab_exec(lab, f"ip link del late0 && {make}")
-    lab.feed.wait_event(lambda event: is_line(event, "dhcpd", "serving", made_anew), 20)
+    lab.feed.wait_event(lambda event: is_line(event, "dhcpd", "Listening on", made_anew), 20)
+    assert lab.wait_ready(20, since=made_anew).reasons == ()
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,13 @@ READ_ONLY = "/srv/boot/published (boot/published on the host): the volume is rea
 def small(lab: Lab, test_kernel_dir: Path) -> Lab:
     lab.up(compose=COMPOSE.format(kernels=test_kernel_dir))
     lab.wait_ready()
-    lab.host.exec_run(["mkdir", "/srv/boot/kernels"])
+    lab.network.exec_run(["mkdir", "/srv/boot/kernels"])
     return lab
 
 
 def user(lab: Lab, script: str) -> None:
     """Do what a user does on the volume."""
-    status, said = lab.host.exec_run(["sh", "-ec", f"cd /srv/boot/kernels; {script}"])
+    status, said = lab.network.exec_run(["sh", "-ec", f"cd /srv/boot/kernels; {script}"])
     assert status == 0, said.decode()
 
 
