@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Protocol, TypeVar, cast
 
+from appliance.alarm import Alarm
 from appliance.dhcp_servers import DhcpServerWatch
 from appliance.network import Network
 from appliance.routers import RouterWatch
@@ -42,6 +42,7 @@ class Neighbours:
         self._settings = chosen
         self._fault = fault
         self._changed = changed
+        self._another_try = Alarm(changed)
         self._watches: dict[str, _Watch] = {}  # by what they listen for
 
     def other_router(self, found: Network | None) -> str | None:
@@ -89,7 +90,7 @@ class Neighbours:
             except OSError as error:
                 reason = f"{wanted.interface} cannot be listened on for other {for_what}"
                 self._fault(for_what, f"{reason}: {error.strerror}")
-                asyncio.get_running_loop().call_later(_ANOTHER_TRY, self._changed)
+                self._another_try.within(_ANOTHER_TRY)
         return cast("_AnyWatch | None", watch)
 
 

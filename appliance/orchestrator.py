@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from appliance import menu, network, settings
+from appliance.alarm import Alarm
 from appliance.catalog.model import Catalog, Scan
 from appliance.catalog.scan import Seen, scan
 from appliance.control import ControlServer
@@ -90,6 +91,7 @@ class Orchestrator:
         )
         # None until the volume could be opened
         self._rescue: tuple[menu.RescueRoot, ...] | None = None
+        self._again = Alarm(self._due.set)  # something may work by then: reconcile
         self._neighbours = Neighbours(chosen, self._fault, self._due.set)
         self._silence = SilenceWatch(chosen.http_port, self._silence_changed)
         self._catalog: Catalog | None = None  # None until the first scan is done
@@ -310,7 +312,7 @@ class Orchestrator:
                 self._fault("published", None)
             except OSError as error:
                 self._fault("published", self._refusal(error))
-                asyncio.get_running_loop().call_later(_VOLUME_LOOK, self._due.set)
+                self._again.within(_VOLUME_LOOK)
             try:
                 outcomes = await reconcile(self._situation, ALL, self._renderer, self._supervision)
             except NotSupervised as refused:  # supervisord itself is being stopped
@@ -321,7 +323,7 @@ class Orchestrator:
                 self._fault(f"reconcile {outcome.daemon}", fault)
                 self._health.reconciled(self._daemons[outcome.daemon], outcome, self._situation)
                 if outcome.again:
-                    asyncio.get_running_loop().call_later(_NETWORK_LOOK, self._due.set)
+                    self._again.within(_NETWORK_LOOK)
             self._control.status_changed()
 
     async def _look(self, catalog: Catalog, rescue: tuple[menu.RescueRoot, ...]) -> Situation:

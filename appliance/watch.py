@@ -10,6 +10,7 @@ from pathlib import Path
 
 from asyncinotify import Event, Inotify, Mask, Watch
 
+from appliance.alarm import Alarm
 from appliance.catalog.scan import DEEPEST, is_ignored
 
 _LOG = logging.getLogger(__name__)
@@ -59,19 +60,13 @@ class WatchedFolder:
         self._is_ignored = is_ignored
         self._said = False  # that some folder cannot be watched
         self._due = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(self._due.set)
         self._around: Watch | None = None
         self._losses: list[Watch] = []  # the watches of `ours`
 
     def rescan_in(self, seconds: float) -> None:
         """Have changes() yield after `seconds` at the latest; to be called in its event loop."""
-        loop = asyncio.get_running_loop()
-        when = loop.time() + seconds
-        if self._timer is not None and loop.time() < self._timer.when() <= when:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = loop.call_at(when, self._due.set)
+        self._alarm.within(seconds)
 
     async def changes(self) -> AsyncGenerator[None, None]:
         """Yield when the folder has to be scanned: at first, on a change, and every minute.
@@ -92,8 +87,7 @@ class WatchedFolder:
                 reader.result()
             finally:
                 reader.cancel()
-                if self._timer is not None:
-                    self._timer.cancel()
+                self._alarm.cancel()
 
     async def _read(self, inotify: Inotify) -> None:
         async for event in inotify:

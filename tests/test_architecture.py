@@ -28,7 +28,7 @@ LAYERS = (
     ("catalog", "copies", "settings_docs"),
     ("ports",),
     ("neopxe", "ethernet"),
-    ("settings", "paths", "run", "files", "supervisord"),
+    ("settings", "paths", "run", "files", "alarm", "supervisord"),
     ("hosts",),
 )
 ORDER = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}
