@@ -7,6 +7,7 @@ import contextlib
 import re
 import shutil
 import socket
+import time
 from pathlib import Path
 from secrets import randbits
 
@@ -106,7 +107,7 @@ class Dhcpd(Daemon):
         assert situation.network is not None
         try:
             await asyncio.to_thread(_discover, situation.network)
-        except (OSError, packet.MalformedPacket) as error:
+        except OSError as error:
             raise NotServing(f"no offer from UDP port {_PORT}: {error}") from None
 
     def event(self, line: str) -> Event:
@@ -121,7 +122,7 @@ class Dhcpd(Daemon):
 
 
 def _discover(network: Network) -> None:
-    """Send a DHCPDISCOVER and wait for its offer. Raises OSError, MalformedPacket.
+    """Send a DHCPDISCOVER and wait for its offer. Raises OSError.
 
     dhcpd hears frames on its interface, not datagrams that stay in the host. So the request leaves
     as a frame to the interface's own hardware address, which no other host takes. It names us as
@@ -139,9 +140,22 @@ def _discover(network: Network) -> None:
         contextlib.closing(UdpTap(network.interface)) as tap,
     ):
         relay.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # beside dhcpd's
-        relay.settimeout(_PATIENCE)
         relay.bind((str(network.server), _PORT))
         own = Datagram(network.server, _PORT, network.server, _PORT, packet.build(request))
         tap.send(own, tap.mac)
-        while packet.parse(relay.recv(65535)).xid != request.xid:
-            pass  # the answer to a probe that had given up
+        hear_answer(relay, request.xid)
+
+
+def hear_answer(relay: socket.socket, xid: int, patience: float = _PATIENCE) -> None:
+    """Wait at most `patience` seconds for an answer to the transaction `xid`. Raises OSError.
+
+    Anybody can send to the port: machines that renew a lease, and worse. None of that is an answer,
+    nor does it tell anything of dhcpd.
+    """
+    end = time.monotonic() + patience
+    while (left := end - time.monotonic()) > 0:
+        relay.settimeout(left)
+        with contextlib.suppress(packet.MalformedPacket):
+            if packet.parse(relay.recv(65535)).xid == xid:
+                return
+    raise TimeoutError("timed out")

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 
@@ -7,8 +13,11 @@ import pytest
 
 from appliance.daemons import ALL
 from appliance.daemons.base import Daemon
+from appliance.daemons.dhcpd import hear_answer
 from appliance.events.hub import Event
 from appliance.hosts import Host
+from appliance.neopxe import packet
+from appliance.neopxe.packet import Op, Packet
 from appliance.settings import Settings
 from appliance.situation import Situation
 from tests.unit.builders import a_network, a_situation
@@ -143,3 +152,53 @@ def test_what_others_do_is_listened_for_before_dhcpd_and_radvd_start() -> None:
 def test_a_stage_that_dhcpd_logs_names_the_machine_with_all_its_zeros() -> None:
     event = BY_NAME["dhcpd"].event("stage=firmware mac=2:0:a:12:34:56")
     assert (event.kind, event.client) == ("dhcp", "02:00:0a:12:34:56")
+
+
+XID = 0x12345678
+
+
+@contextmanager
+def a_relay(*heard: bytes) -> Iterator[socket.socket]:
+    """Open the socket of a DHCP probe; whoever is on the network sends these to it, over and over.
+
+    At most 20 s, so that a probe without an end fails.
+    """
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as relay,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as others,
+    ):
+        relay.bind(("127.0.0.1", 0))
+        address = relay.getsockname()
+        enough = threading.Event()
+
+        def send() -> None:
+            for payload in itertools.cycle(heard):
+                others.sendto(payload, address)
+                if enough.wait(0.01) or time.monotonic() > end:
+                    return
+
+        end = time.monotonic() + 20
+        sending = threading.Thread(target=send)
+        sending.start()
+        try:
+            yield relay
+        finally:
+            enough.set()
+            sending.join()
+
+
+def an_answer(xid: int) -> bytes:
+    return packet.build(Packet(op=Op.REPLY, xid=xid, chaddr=b"\2\0\0\0\0\1"))
+
+
+def test_a_dhcp_probe_passes_over_what_others_send_to_its_port() -> None:
+    with a_relay(b"", b"\xff" * 300, an_answer(XID + 1), an_answer(XID)) as relay:
+        hear_answer(relay, XID)
+
+
+@pytest.mark.parametrize("heard", [b"no DHCP", an_answer(XID + 1)])
+def test_a_dhcp_probe_ends_in_time_however_much_others_send_to_its_port(heard: bytes) -> None:
+    start = time.monotonic()
+    with a_relay(heard) as relay, pytest.raises(TimeoutError):
+        hear_answer(relay, XID, patience=0.2)
+    assert time.monotonic() - start < 5
