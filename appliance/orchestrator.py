@@ -335,8 +335,10 @@ class Orchestrator:
             found = None
             self._fault("network", str(reason))
         except (CommandFailed, ValueError) as error:
-            # The links changed while they were listed; what was known is good for now.
+            # The links changed while they were listed, or no process could be started; what was
+            # known is good for now.
             found = self._situation.network
+            self._again.within(_NETWORK_LOOK)
             self._fault("network", f"the interfaces cannot be listed: {error}")
         url = base_url(self._settings, found)
         help_url = url and f"{url}/help.txt"

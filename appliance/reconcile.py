@@ -106,11 +106,12 @@ async def reconcile(
         except CommandFailed as error:
             outcome = Outcome(daemon.name, fault=printable(str(error)), again=True)
         except OSError as error:
-            outcome = Outcome(daemon.name, fault=f"{error.filename}: {error.strerror}")
+            fault = f"{error.filename}: {error.strerror}"
+            outcome = Outcome(daemon.name, fault=fault, again=True)
         except NotSupervised as error:
             # What is written is not what runs: without its section it is all new next time.
             (situation.paths.run / _section(daemon)).unlink(missing_ok=True)
-            outcome = Outcome(daemon.name, fault=str(error))
+            outcome = Outcome(daemon.name, fault=str(error), again=True)
         outcomes.append(replace(outcome, process=state or ""))
     return tuple(outcomes)
 

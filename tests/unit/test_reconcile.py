@@ -18,7 +18,7 @@ from appliance.reconcile import Outcome, publish_boot_files, reconcile, run_fold
 from appliance.render import Renderer
 from appliance.settings import Settings
 from appliance.situation import Situation
-from appliance.supervision import Supervision
+from appliance.supervision import NotSupervised, Supervision
 from tests.unit.builders import a_situation
 
 _SUPERVISORD = """\
@@ -192,8 +192,25 @@ def test_a_daemon_without_a_network_is_stopped_and_started_when_there_is_one(
 def test_one_daemon_that_fails_does_not_stop_the_others(bench: Bench) -> None:
     async def test() -> None:
         failed, started = await bench.reconcile(bench.situation(), Unprepared(), Loop())
-        assert failed.fault == f"{bench.paths.run}/missing/file: No such file or directory"
+        fault = f"{bench.paths.run}/missing/file: No such file or directory"
+        assert failed == Outcome("unprepared", fault=fault, again=True)
         assert started == Outcome("loop", disturbed=True)
+
+    asyncio.run(test())
+
+
+def test_what_supervisord_refuses_is_asked_for_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(_: str) -> None:
+        raise NotSupervised("supervisord: SPAWN_ERROR: loop")  # no process could be forked
+
+    async def test() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(bench.supervision, "start", refused)
+            outcome = Outcome("loop", fault="supervisord: SPAWN_ERROR: loop", again=True)
+            assert await bench.reconcile(bench.situation()) == (outcome,)
+        assert await bench.reconcile(bench.situation()) == (Outcome("loop", disturbed=True),)
 
     asyncio.run(test())
 
