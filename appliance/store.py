@@ -448,9 +448,9 @@ class Store:
         for version in tuple(self._current.values()):
             beside = (self._dropped or {}).get(version.manifest.name)
             config = self._root / version.key / _CONFIG
-            if config.exists() and (config.stat().st_size or beside is None):
-                continue
             try:
+                if config.exists() and (config.stat().st_size or beside is None):
+                    continue
                 text = self._config_text(version, beside)
                 self._write(config, text)
             except (FileNotFoundError, NotReadable):

@@ -375,6 +375,16 @@ def test_the_config_inside_a_kernel_is_known_after_it_was_read(lab: Lab) -> None
     assert lab.only() == known
 
 
+def test_a_version_that_goes_while_its_config_is_looked_for_does_no_harm(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.drop("bzImage", make_bzimage("6.1"))
+    lab.only()
+    # It was there a moment ago: publish and retire run beside this.
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    assert not lab.store.read_configs()
+
+
 def test_the_config_beside_a_kernel_without_one_is_taken_even_later(lab: Lab) -> None:
     lab.drop("bzImage", make_bzimage())
     before = lab.only()
