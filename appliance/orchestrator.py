@@ -285,7 +285,9 @@ class Orchestrator:
         if error.errno in BLOCKED:  # whichever file was the first
             return f"{self._on_host(self._paths.published)}: {REFUSALS[error.errno]}"
         why = f"{error.strerror}: it has to be writable, with room for a copy of each kernel"
-        return f"{self._on_host(error.filename2 or error.filename)}: {why}"
+        # What fails while an open file is read, a disk's fault, has no name.
+        named = error.filename2 or error.filename or self._paths.published
+        return f"{self._on_host(named)}: {why}"
 
     async def _read_configurations(self, unread: asyncio.Event) -> None:
         """Unpack kernels for their configuration, which takes long, after they can be booted."""
