@@ -3,6 +3,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import pytest
+
 from appliance.catalog.model import Arch
 from appliance.firmware_menu import plan
 from appliance.neopxe import conf
@@ -67,6 +69,18 @@ def test_a_long_name_is_cut_to_what_firmware_shows() -> None:
     menu = a_menu(KERNELS, a_kernel("k" * 80))
     (item,) = plan(KERNELS, menu).kernels
     assert item.name == "k" * conf.LONGEST_TEXT
+
+
+@pytest.mark.parametrize("loader", ["ipxe", "pxelinux"])
+def test_a_kernel_that_only_bios_can_start_is_listed_for_bios_alone(loader: str) -> None:
+    settings = KERNELS.model_copy(update={"bios_loader": loader})
+    tree = rendered(a_situation(settings, a_kernel("old", efi_stub=False)))
+    old = conf.parse(tree[PurePosixPath("etc/neopxe.conf")]).services[1]
+    assert {name: old.file_for((name,)) for name in ("bios", "efi-x64", "efi-arm64")} == {
+        "bios": "entry/old/pxelinux.0",
+        "efi-x64": None,
+        "efi-arm64": None,
+    }
 
 
 def test_an_entrys_folder_goes_when_it_is_no_longer_listed(tmp_path: Path) -> None:
