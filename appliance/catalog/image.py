@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from appliance.catalog import banner, pe
-from appliance.catalog.decompress import Compression, Corrupt, decompress, pieces, recognise
+from appliance.catalog.decompress import (
+    Compression,
+    Corrupt,
+    Section,
+    decompress,
+    pieces,
+    recognise,
+)
 from appliance.catalog.model import HEAD_LENGTH, Arch, CutShort, KernelImage, NotAKernel
 
 LONGEST = 512 << 20  # bytes of a kernel unpacked; today's have 40 million
@@ -36,8 +43,8 @@ def identify(stream: BinaryIO, head: bytes, size: int) -> KernelImage | CutShort
     found = _read_header(head, size)
     if isinstance(found, CutShort):
         return found
-    stream.seek(0)
-    return replace(found, version=banner.version(pieces(stream)))
+    # An endless file, or one of holes, would be read for minutes while others wait.
+    return replace(found, version=banner.version(pieces(Section(stream, 0, LONGEST))))
 
 
 def identify_packed(

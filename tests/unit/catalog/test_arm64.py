@@ -132,3 +132,11 @@ def test_no_header_makes_reading_fail(name: str, at: int, noise: bytes) -> None:
 def test_the_config_is_found_in_an_image_bare_or_packed(make: Callable[[bytes], bytes]) -> None:
     assert extract(io.BytesIO(make(make_image(VERSION, config=CONFIG)))) == CONFIG
     assert extract(io.BytesIO(make(IMAGE))) is None
+
+
+def test_an_image_of_holes_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image, "LONGEST", 1 << 20)
+    endless = io.BytesIO(image_header(1 << 20) + bytes(16 << 20))
+    found = identify(endless, len(endless.getvalue()))
+    assert isinstance(found, KernelImage)
+    assert endless.tell() <= 1 << 20
