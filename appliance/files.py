@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -70,6 +71,23 @@ def make_folder(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _parent(folder.parent, PurePosixPath(folder.name), _step) as parent:
             os.close(_make_step(parent, folder.name))
+
+
+def keep_only(folder: Path, path: PurePosixPath, names: Collection[str]) -> None:
+    """Delete what has none of these names from the folder `folder`/`path`; raises OSError.
+
+    A folder that is missing, or behind a link, has nothing of ours.
+    """
+    with (
+        _named(folder / path),
+        suppress(FileNotFoundError, NotADirectoryError),
+        _parent(folder, path / "any", _step) as inside,
+    ):
+        for name in set(os.listdir(inside)).difference(names):
+            if stat.S_ISDIR(os.stat(name, dir_fd=inside, follow_symlinks=False).st_mode):
+                shutil.rmtree(name, dir_fd=inside)
+            else:
+                os.unlink(name, dir_fd=inside)
 
 
 @contextmanager

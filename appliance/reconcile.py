@@ -15,7 +15,7 @@ from appliance import ports
 from appliance.daemons.base import ConfigurationRejected, Daemon
 from appliance.daemons.containment import confine
 from appliance.events.hub import printable
-from appliance.files import read_file, replace_file
+from appliance.files import keep_only, read_file, replace_file
 from appliance.firmware_menu import ENTRIES
 from appliance.paths import Paths
 from appliance.render import Renderer, Tree
@@ -73,16 +73,9 @@ def publish_boot_files(situation: Situation, renderer: Renderer) -> bool:
         if _differs(published, path.relative_to(_BOOT_FILES), text)
     }
     write_tree(changed, published)
-    _remove_entries(situation)
+    # The folders of entries that the firmware's menu no longer lists.
+    keep_only(published, ENTRIES, {item.entry.key for item in situation.firmware_menu.kernels})
     return bool(changed)
-
-
-def _remove_entries(situation: Situation) -> None:
-    """Remove the folders of entries that the firmware's menu no longer lists."""
-    published = situation.paths.published
-    listed = {published / item.folder for item in situation.firmware_menu.kernels}
-    for folder in set((published / ENTRIES).glob("*")) - listed:
-        shutil.rmtree(folder)
 
 
 async def reconcile(

@@ -92,3 +92,26 @@ def test_an_entrys_folder_goes_when_it_is_no_longer_listed(tmp_path: Path) -> No
     assert (entries / "bzImage" / "pxelinux.cfg" / "default").is_file()
     publish_boot_files(replace(situation, settings=Settings(interface="eth1")), renderer)
     assert list(entries.iterdir()) == []
+
+
+def test_what_a_link_in_place_of_the_entries_leads_to_is_left_alone(tmp_path: Path) -> None:
+    situation = a_situation(Settings(interface="eth1"))
+    situation = replace(situation, paths=replace(situation.paths, boot=tmp_path))
+    (tmp_path / "kernels" / "os_images").mkdir(parents=True)
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published" / "entry").symlink_to("../kernels")
+    publish_boot_files(situation, Renderer(situation.paths.templates))
+    assert (tmp_path / "kernels" / "os_images").is_dir()
+
+
+def test_a_file_or_a_link_among_the_entries_is_removed_and_not_followed(tmp_path: Path) -> None:
+    situation = a_situation(Settings(interface="eth1"))
+    situation = replace(situation, paths=replace(situation.paths, boot=tmp_path))
+    (tmp_path / "kernels" / "os_images").mkdir(parents=True)
+    entries = tmp_path / "published" / "entry"
+    entries.mkdir(parents=True)
+    (entries / "file").touch()
+    (entries / "link").symlink_to(tmp_path / "kernels")
+    publish_boot_files(situation, Renderer(situation.paths.templates))
+    assert list(entries.iterdir()) == []
+    assert (tmp_path / "kernels" / "os_images").is_dir()
