@@ -17,6 +17,8 @@ _LOG = logging.getLogger(__name__)
 
 _EVERY = 60.0  # seconds; inotify does not see what an NFS client or another host writes
 
+_BLIND_LOOK = 5.0  # seconds; where nothing tells of changes at all
+
 # Not MODIFY: one copy of a kernel would tell thousands of times what CLOSE_WRITE tells once.
 _CHANGES = (
     Mask.CLOSE_WRITE
@@ -72,9 +74,23 @@ class WatchedFolder:
         """Yield when the folder has to be scanned: at first, on a change, and every minute.
 
         Changes while the caller is busy are one. One iteration at a time; to end it, close it
-        (contextlib.aclosing). Raises OSError where the kernel has no inotify instance left.
+        (contextlib.aclosing). Where the kernel has no inotify instance left, every few seconds.
         """
-        with Inotify() as inotify:
+        try:
+            opened = Inotify()
+        except OSError as error:  # fs.inotify.max_user_instances: the whole host's root shares it
+            blind = min(self._every, _BLIND_LOOK)
+            _LOG.warning(
+                "no inotify (%s), so %s is looked at every %g s; raise "
+                "fs.inotify.max_user_instances on the host",
+                *(error.strerror, self._folder, blind),
+            )
+            while True:
+                self._due.clear()
+                self.rescan_in(blind)
+                yield
+                await self._due.wait()
+        with opened as inotify:
             reader = asyncio.create_task(self._read(inotify))
             reader.add_done_callback(lambda _: self._due.set())
             try:

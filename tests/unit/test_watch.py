@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance import watch
 from appliance.watch import WatchedFolder
 
 Changes = AsyncGenerator[None, None]
@@ -223,3 +225,21 @@ def test_a_hidden_file_comes_and_goes_unnoticed(tmp_path: Path) -> None:
         await due(changes)
 
     watched(tmp_path, story)
+
+
+def test_without_inotify_the_folder_is_looked_at_by_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none_left() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(watch, "Inotify", none_left)
+
+    async def run() -> None:
+        async with aclosing(WatchedFolder(tmp_path, every=0.01).changes()) as changes:
+            for _ in range(3):
+                await due(changes)
+
+    asyncio.run(run())
+    (said,) = caplog.messages
+    assert said.startswith("no inotify (Too many open files), so ")
