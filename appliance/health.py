@@ -140,10 +140,11 @@ class Health:
             return
         try:
             await daemon.probe(watched.situation)
-        except (NotServing, OSError) as reason:
+        except Exception as reason:  # even of an answer that made its reader fail: others follow
             again = _PROBE_STARTING
             if watched.process == "RUNNING":  # it has had its second to come up
-                self._set(watched, "failing", printable(str(reason)))
+                expected = isinstance(reason, NotServing | OSError)
+                self._set(watched, "failing", printable(str(reason) if expected else repr(reason)))
                 watched.failures += 1
                 if watched.failures == _FAILURES_OF_ONE_THAT_HANGS:
                     watched.failures = 0

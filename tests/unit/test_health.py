@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 
 import pytest
 
@@ -90,3 +91,44 @@ def test_a_daemon_that_runs_and_does_not_answer_is_started_anew_and_proves_itsel
         return supervision.count, watch.statuses()[0]
 
     assert asyncio.run(test()) == (1, DaemonStatus("deaf", "serving"))
+
+
+class Garbled(Daemon):
+    """Its first answer is one that the probe's reader cannot read."""
+
+    name = "garbled"
+    asked = 0
+
+    def program(self, situation: Situation) -> Program:
+        return Program(("sleep", "1000"))
+
+    async def probe(self, situation: Situation) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            struct.unpack("H", b"")
+
+
+def test_an_answer_that_nobody_can_read_is_a_failure_and_not_the_last_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "_PROBE_FAILING", 0.001)
+
+    async def test() -> list[DaemonStatus]:
+        daemon = Garbled()
+        seen: list[DaemonStatus] = []
+        served = asyncio.Event()
+
+        def changed() -> None:
+            seen.extend(watch.statuses())
+            if seen[-1].phase == "serving":
+                served.set()
+
+        watch = Health(Restarts(Deaf()), Hub(), changed)
+        watch.reconciled(daemon, Outcome("garbled", disturbed=True), a_situation())
+        watch.process_state(daemon, "RUNNING")
+        await asyncio.wait_for(served.wait(), 5)
+        return seen
+
+    failing, serving = asyncio.run(test())
+    assert (failing.phase, serving.phase) == ("failing", "serving")
+    assert failing.reason.startswith("error('unpack requires")
