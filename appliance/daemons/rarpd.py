@@ -7,6 +7,7 @@ from pathlib import Path
 
 from appliance.daemons.base import Daemon, NotServing, Program
 from appliance.events.hub import Event, printable
+from appliance.network import Network
 from appliance.situation import Situation
 
 _ETHERTYPE = "8035"  # ETH_P_RARP of <linux/if_ether.h>
@@ -44,10 +45,9 @@ class Rarpd(Daemon):
 
         It cannot be asked from here: what an interface sends, its own RARP sockets do not get.
         """
-        # /proc/net/packet: `sk RefCnt Type Proto Iface …`, the protocol in hexadecimal.
-        sockets = Path("/proc/net/packet").read_text(encoding="ascii").splitlines()[1:]
-        if not any(line.split()[3] == _ETHERTYPE for line in sockets):
-            raise NotServing("nobody listens for RARP")
+        assert situation.network is not None
+        if not listens(Path("/proc/net/packet").read_text(encoding="ascii"), situation.network):
+            raise NotServing(f"nobody listens for RARP on {situation.network.interface}")
 
     def event(self, line: str) -> Event:
         """Find the machine in `RARP request from MAC …` and `RARP response to MAC …`."""
@@ -57,3 +57,13 @@ class Rarpd(Daemon):
         if message is None:
             return super().event(text)
         return Event(self.name, printable(text), "dhcp", message["mac"])
+
+
+def listens(sockets: str, network: Network) -> bool:
+    """Tell from /proc/net/packet whether somebody hears RARP on an interface.
+
+    A socket whose interface was removed stays, with -1 for its index.
+    """
+    # `sk RefCnt Type Proto Iface …`, the protocol in hexadecimal.
+    wanted = [_ETHERTYPE, str(network.index)]
+    return any(line.split()[3:5] == wanted for line in sockets.splitlines()[1:])

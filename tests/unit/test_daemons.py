@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
+from pathlib import PurePosixPath
 
 import pytest
 
 from appliance.daemons import ALL
 from appliance.daemons.base import Daemon
 from appliance.daemons.dhcpd import hear_answer
+from appliance.daemons.rarpd import listens
 from appliance.events.hub import Event
 from appliance.hosts import Host
 from appliance.neopxe import packet
 from appliance.neopxe.packet import Op, Packet
 from appliance.settings import Settings
 from appliance.situation import Situation
+from tests.golden.cases import rendered
 from tests.unit.builders import a_network, a_situation
 
 BY_NAME = {daemon.name: daemon for daemon in ALL}
@@ -30,6 +33,7 @@ def idle(situation: Situation) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
+ETHERS = PurePosixPath("etc/ethers")
 HOSTS = (Host("52:54:00:12:34:56", IPv4Address("192.168.10.5")),)
 
 
@@ -44,6 +48,24 @@ def test_rarp_is_answered_only_where_machines_are_named() -> None:
 def test_without_a_network_only_http_runs() -> None:
     situation = replace(a_situation(), network=None)
     assert set(idle(situation)) == {"tftpd", "neopxe", "radvd", "rarpd", "dhcpd"}
+
+
+SOCKETS = """\
+sk               RefCnt Type Proto  Iface R Rmem   User   Inode
+0000000092d943f1 3      3    0800   2     1 0      0      1314426
+0000000092d943f2 3      2    8035   {index}     1 0      0      1314427
+"""
+
+
+@pytest.mark.parametrize(("index", "hears"), [(2, True), (3, False), (-1, False)])
+def test_rarpd_is_deaf_on_an_interface_that_was_made_anew(index: int, hears: bool) -> None:
+    assert listens(SOCKETS.format(index=index), a_network()) is hears
+
+
+def test_rarpd_starts_anew_for_an_interface_that_was_made_anew() -> None:
+    before = a_situation(Settings(interface="eth1", rarp_hosts=HOSTS))
+    after = replace(before, network=replace(a_network(), index=3))
+    assert rendered(before)[ETHERS] != rendered(after)[ETHERS]
 
 
 @pytest.mark.parametrize(
