@@ -13,7 +13,9 @@ _BLOCK = 4096
 _DIRECT = 12  # blocks that an inode names itself (fs/ext2/ext2.h)
 _POINTERS = _BLOCK // 4  # in an indirect block
 _FAST_LINK = 60  # bytes of a link's target that an inode holds itself
-_INODES_IN_BLOCK = _BLOCK // 256
+# The kernel's ext2 does not see extended attributes inside of larger inodes (fs/ext2/xattr.c).
+INODE_SIZE = 128
+_INODES_IN_BLOCK = _BLOCK // INODE_SIZE
 _RATIO_KIB = 16  # free space for each free inode: mke2fs's own inode_ratio
 _RESERVED_INODES = 11  # up to and with lost+found
 _FIXED_BLOCKS = 512  # superblock, lost+found, and what a small file system needs at least

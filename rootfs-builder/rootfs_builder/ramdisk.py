@@ -15,7 +15,7 @@ from typing import Literal
 
 from rootfs_builder import archive, pipes
 from rootfs_builder.entries import Entry, TreeError, merged, walk
-from rootfs_builder.ext2 import EXT2_UUID, Size, size_of
+from rootfs_builder.ext2 import EXT2_UUID, INODE_SIZE, Size, size_of
 from rootfs_builder.manifest import FormatManifest
 
 Progress = Callable[[str, int, int], None]  # step, bytes done, bytes in all
@@ -105,8 +105,17 @@ def make_ext2(
     image = file.with_name(f".{file.name}.image")
     # Of the tree alone, not of the day. No entry is newer, so mke2fs changes none of their times.
     environment = {"SOURCE_DATE_EPOCH": str(max(entry.mtime for entry in entries))}
-    argv = ["mke2fs", "-q", "-F", "-t", "ext2", "-b", str(size.block), "-m", "0", "-I", "256"]
-    argv += ["-N", str(size.inodes), "-O", "^resize_inode,^dir_index", "-U", EXT2_UUID]
+    argv = ["mke2fs", "-q", "-F", "-t", "ext2", "-b", str(size.block), "-m", "0"]
+    argv += [
+        "-I",
+        str(INODE_SIZE),
+        "-N",
+        str(size.inodes),
+        "-O",
+        "^resize_inode,^dir_index",
+        "-U",
+        EXT2_UUID,
+    ]
     argv += ["-E", f"hash_seed={EXT2_UUID},root_owner=0:0", "-d", "-"]
     argv += [str(image), f"{size.kib}k"]
     try:
