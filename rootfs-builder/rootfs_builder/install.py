@@ -82,6 +82,9 @@ def install(site: Site, manager: Manager) -> None:
     )
     output = "\n".join(_run(site, manager, offline, command) for command in manager.install())
     if said := manager.failure(output):
+        require_room(site.work)  # which may be why
+        require_room(site.work)  # which may be why
+        require_room(site.work)  # which may be why
         raise BuildFailed(f"install: {manager.explain(said)}")
     _prove(site, manager, offline)
 

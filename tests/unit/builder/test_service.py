@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rootfs_builder import service, status
+from rootfs_builder.build import Places
+from rootfs_builder.service import Job
+from rootfs_builder.status import Status
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    for name in ("recipes", "kernels", "requests", "roots"):
+        (tmp_path / name).mkdir()
+    return Places.on(tmp_path, tmp_path / "cache")
+
+
+def write(places: Places, name: str, text: str = "from: tar") -> None:
+    (places.recipes / f"{name}.yaml").write_text(text)
+
+
+def ask(places: Places, name: str, when: object) -> None:
+    content = {"verb": "build", "name": name, "time": when}
+    (places.requests / f"build-{name}.json").write_text(json.dumps(content))
+
+
+def jobs(places: Places) -> list[str]:
+    return [job.name for job in service.wanted(places)]
+
+
+def tried(places: Places, state: str) -> Job:
+    job = next(service.wanted(places))
+    told = Status(recipe=job.recipe, request=job.request)
+    status.write(places.roots / job.name, Status(**{**vars(told), "state": state}))
+    return job
+
+
+def test_a_new_recipe_is_built_once(places: Places) -> None:
+    write(places, "my root")
+    assert jobs(places) == ["my root"]
+    tried(places, "done")
+    assert jobs(places) == []
+
+
+def test_a_recipe_that_failed_waits_until_it_changes(places: Places) -> None:
+    write(places, "one")
+    tried(places, "failed")
+    assert jobs(places) == []
+    write(places, "one", "from: tar\n")
+    assert jobs(places) == ["one"]
+
+
+@pytest.mark.parametrize("state", ["building", "queued"])
+def test_a_build_that_was_cut_off_is_done_anew(places: Places, state: str) -> None:
+    write(places, "one")
+    tried(places, state)
+    assert jobs(places) == ["one"]
+
+
+def test_a_request_is_answered_once(places: Places) -> None:
+    write(places, "one")
+    tried(places, "done")
+    ask(places, "one", 12.5)
+    assert jobs(places) == ["one"]
+    tried(places, "done")
+    assert jobs(places) == []
+
+
+@pytest.mark.parametrize("when", [None, "soon", [1]])
+def test_a_request_that_makes_no_sense_is_none(places: Places, when: object) -> None:
+    write(places, "one")
+    tried(places, "done")
+    ask(places, "one", when)
+    assert jobs(places) == []
+
+
+def test_files_that_are_no_recipes_are_left_alone(places: Places) -> None:
+    for name in (".hidden.yaml", "notes.txt", "key.asc"):
+        (places.recipes / name).write_text("x")
+    (places.recipes / "folder.yaml").mkdir()
+    write(places, "a*b")
+    assert jobs(places) == []
+
+
+def test_versions_in_use_are_read_from_the_appliances_file(places: Places) -> None:
+    assert service.in_use(places, "one") == frozenset()
+    file = places.requests / service.IN_USE
+    file.write_text('{"roots": {"one": ["0123456789abcdef"]}}')
+    assert service.in_use(places, "one") == {"0123456789abcdef"}
+    assert service.in_use(places, "two") == frozenset()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"roots": 7}', '{"roots": {"one": "all"}}'])
+def test_where_nobody_can_tell_what_is_in_use_all_of_it_is(places: Places, content: str) -> None:
+    (places.requests / service.IN_USE).write_text(content)
+    assert service.in_use(places, "one") is None
+
+
+def test_a_recipe_that_cannot_be_read_fails_with_its_line(places: Places) -> None:
+    write(places, "one", "from: tar\npackges: x\n")
+    job = next(service.wanted(places))
+    assert not service.build_one(places, job)
+    told = status.read(places.roots / "one")
+    assert (told.state, told.recipe) == ("failed", job.recipe)
+    assert told.error == "one.yaml:2: unknown key 'packges'; did you mean `packages:`?"
