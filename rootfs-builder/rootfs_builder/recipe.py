@@ -252,6 +252,6 @@ def _explain(written: document.Document, error: ValidationError) -> str:
 def _unknown(path: tuple[Any, ...]) -> str:
     model: type[_Part] = Repository if path[0] == "repositories" else Recipe
     known = [field.alias or name for name, field in model.model_fields.items()]
-    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
     rather = f"did you mean `{near[0]}:`?" if near else "known are " + " ".join(sorted(known))
     return f"unknown key {str(path[-1])[:80]!r}; {rather}"

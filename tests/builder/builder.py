@@ -74,8 +74,8 @@ class Builder:
     def exec(self, service: str, *argv: str) -> str:
         """Run a command in a container and return its output; it must end well."""
         status, output = self.container(service).exec_run(list(argv))
-        assert status == 0, output
-        return str(output, "utf-8", "replace")
+        assert status == 0 and isinstance(output, bytes), output
+        return output.decode("utf-8", "replace")
 
     def write(self, name: str, recipe: str) -> None:
         """Put a recipe into the volume, by rename as an editor does."""
