@@ -1,4 +1,4 @@
-"""The only module that starts processes: a log, time limits, and one way to fail."""
+"""Runs the commands of a build: a log, time limits, and one way to fail."""
 
 from __future__ import annotations
 
