@@ -125,6 +125,21 @@ class Builder:
         said = file.read_text("utf-8", "replace") if file.exists() else "no build.log"
         return said[-3000:] + str(self.container().logs(tail=20), "utf-8", "replace")
 
+    def appeared(self, folder: Path, pattern: str, seconds: float = 60) -> Path:
+        """Wait for a file that the builder makes after a build, and return it."""
+        until = time.monotonic() + seconds
+        folder.mkdir(exist_ok=True)
+        with Watcher((folder,)) as watcher:
+            while not (found := next(folder.glob(pattern), None)):
+                left = until - time.monotonic()
+                assert left > 0, f"no {pattern} in {folder}: {self.container().logs(tail=20)!r}"
+                watcher.wait(left)
+        return found
+
+    def reach_archive(self) -> None:
+        """Give the builder the engine's own network, which has a way out."""
+        self.docker.networks.get("bridge").connect(self.container())
+
     def kill(self) -> None:
         """End the builder as a power cut does."""
         self.container().kill("SIGKILL")
