@@ -43,11 +43,7 @@ def wanted(places: Places) -> Iterator[Job]:
         if name is None or not file.is_file():
             continue
         try:
-            recipe.check_name(name)
             digest = _digest(file)
-        except recipe.RecipeError as error:
-            _LOG.error("recipes/%s: %s", file.name, error)
-            continue
         except OSError as error:
             _LOG.error("recipes/%s: cannot be read: %s", file.name, error.strerror)
             continue

@@ -81,7 +81,13 @@ def test_files_that_are_no_recipes_are_left_alone(places: Places) -> None:
     for name in (".hidden.yaml", "notes.txt", "key.asc"):
         (places.recipes / name).write_text("x")
     (places.recipes / "folder.yaml").mkdir()
+    assert jobs(places) == []
+
+
+def test_a_name_that_cannot_be_a_roots_is_told_in_its_status(places: Places) -> None:
     write(places, "a*b")
+    assert not service.build_one(places, next(service.wanted(places)))
+    assert status.read(places.roots / "a*b").error.startswith("'a*b' is no name for a root")
     assert jobs(places) == []
 
 
