@@ -52,9 +52,10 @@ def customise(site: Site, name: str) -> None:
 
 def packages(site: Site) -> tuple[Package, ...]:
     """List what is installed; a foreign database is read in the sandbox, too."""
-    output = _inside(site, Sandbox(site.tree), "list")
-    listed = [line for line in output.splitlines() if line.startswith(inside.LISTED)]
-    return tuple(Package(**json.loads(line.removeprefix(inside.LISTED))) for line in listed)
+    output = site.folder("output")
+    _inside(site, Sandbox(site.tree, (Bind(output, inside.OUTPUT, writable=True),)), "list")
+    listed = json.loads((output / inside.LISTED).read_bytes())
+    return tuple(Package(**package) for package in listed)
 
 
 def _hostname(name: str) -> str:
@@ -84,14 +85,14 @@ def _files(site: Site) -> Path | None:
     return folder
 
 
-def _inside(site: Site, sandbox: Sandbox, verb: str) -> str:
+def _inside(site: Site, sandbox: Sandbox, verb: str) -> None:
     argv = ["python3", "-m", "rootfs_builder.inside", verb]
     environment = {
         "PYTHONPATH": str(Path(__file__).parents[1]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     try:
-        return run(sandbox.command(argv), site.log, site.watch(), environment)
+        run(sandbox.command(argv), site.log, site.watch(), environment)
     except CommandFailed as error:
         require_room(site.work)
         said = error.output.strip().splitlines() or [str(error)]

@@ -21,7 +21,8 @@ from rootfs_builder.manifest import ManifestError, installed
 
 SPEC = "customise.json"  # below CONFIG
 FILES = "/files"  # what is laid over the tree
-LISTED = "package "  # begins each line of `list`
+OUTPUT = "/output"  # where `list` writes
+LISTED = "packages.json"
 
 # What package managers leave in a tree, and nobody boots for.
 _LITTER = (
@@ -80,8 +81,8 @@ def main() -> int:
         elif sys.argv[1] == "clean":
             clean()
         else:
-            for package in installed(Path(TREE)):
-                print(LISTED + json.dumps(asdict(package)))
+            packages = [asdict(package) for package in installed(Path(TREE))]
+            Path(OUTPUT, LISTED).write_text(json.dumps(packages))
     except (CannotCustomise, ManifestError) as error:
         print(error, file=sys.stderr)
         return 1
