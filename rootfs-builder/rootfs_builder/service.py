@@ -191,12 +191,14 @@ def build_one(places: Places, job: Job) -> bool:
         found = read_recipe(places, job.name)
         version = build(job.name, found, places, tell, _protected(places, job.name))
     except (BuildFailed, recipe.RecipeError) as error:
-        _fail(tell, str(error))
+        _fail(tell, job.name, str(error))
     except OSError as error:
-        _fail(tell, f"{tell.status.step}: {error.filename or root}: {error.strerror}")
+        _fail(tell, job.name, f"{tell.status.step}: {error.filename or root}: {error.strerror}")
     except Exception:
         _LOG.exception("%s: a defect of the builder", job.name)
-        _fail(tell, f"{tell.status.step}: a defect of the builder; its log has the details")
+        _fail(
+            tell, job.name, f"{tell.status.step}: a defect of the builder; its log has the details"
+        )
     else:
         seconds = time.time() - begun.started
         message = f"built in {seconds:.1f} s"
@@ -214,7 +216,7 @@ def _protected(places: Places, name: str) -> frozenset[str]:
     return frozenset(one.name for one in (places.roots / name).iterdir())
 
 
-def _fail(tell: Teller, why: str) -> None:
+def _fail(tell: Teller, name: str, why: str) -> None:
     why = " ".join(why.split())[:500]
-    _LOG.error("%s", why)
+    _LOG.error("%s: %s", name, why)
     tell.end(replace(tell.status, state="failed", error=why, message=""))

@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -140,6 +141,29 @@ class Builder:
         """Give the builder the engine's own network, which has a way out."""
         self.docker.networks.get("bridge").connect(self.container())
 
+    @contextmanager
+    def another(self, recipes: Path, roots: str) -> Iterator[Iterator[str]]:
+        """Run a second builder on other recipes, with roots/ on a tmpfs of these options.
+
+        Gives the lines that it says, until each recipe was tried.
+        """
+        like = self.container().attrs
+        container = self.docker.containers.run(
+            self.project.image("rootfs-builder"),
+            detach=True,
+            cap_add=like["HostConfig"]["CapAdd"],
+            cap_drop=like["HostConfig"]["CapDrop"],
+            security_opt=like["HostConfig"]["SecurityOpt"],
+            network=next(iter(like["NetworkSettings"]["Networks"])),
+            read_only=True,
+            tmpfs={"/srv/boot/roots": roots, "/run": "", "/tmp": "", "/var/cache": ""},
+            volumes={str(recipes): {"bind": "/srv/boot/recipes", "mode": "ro"}},
+        )
+        try:
+            yield _said(container, ends=len(list(recipes.glob("*.yaml"))))
+        finally:
+            container.remove(force=True)
+
     def kill(self) -> None:
         """End the builder as a power cut does."""
         self.container().kill("SIGKILL")
@@ -147,6 +171,16 @@ class Builder:
     def start(self) -> None:
         """Start it again."""
         self.container().start()
+
+
+def _said(container: Container, ends: int) -> Iterator[str]:
+    """Yield the lines of a container's log until so many builds have ended."""
+    for line in container.logs(stream=True):
+        text = line.decode("utf-8", "replace").strip()
+        yield text
+        ends -= not text.endswith(": building")
+        if not ends:
+            return
 
 
 def dnf(*packages: str, repository: str = "good", more: str = "") -> str:

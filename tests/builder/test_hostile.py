@@ -155,3 +155,13 @@ def test_a_link_out_of_the_recipes_is_not_followed(builder: Builder) -> None:
     (builder.volume / "recipes" / "way-out").symlink_to("/etc")
     told = builder.build("link", busybox("files: way-out"))
     assert told["error"] == "files: way-out: a link leads out of the folder of the recipes"
+
+
+def test_a_full_volume_is_one_clear_line(builder: Builder, tmp_path: Path) -> None:
+    (tmp_path / "good.asc").write_text((builder.volume / "recipes" / "good.asc").read_text())
+    (tmp_path / "scriptlet.yaml").write_text(recipe("dnf", "huge", repository="bad"))
+    (tmp_path / "script.yaml").write_text(busybox("run: [cat /dev/zero > /zeros]"))
+    with builder.another(recipes=tmp_path, roots="size=300m,exec") as lines:
+        said = [line for line in lines if "MiB left" in line]
+    assert sorted(line.split(":")[0] for line in said) == ["script", "scriptlet"]
+    assert all("less than the 128 MiB that a build leaves; free some" in line for line in said)
