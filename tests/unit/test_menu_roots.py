@@ -269,4 +269,4 @@ def test_what_one_loader_is_offered_the_other_is_too(count: int) -> None:
     )
     assert pxelinux.count("MENU DEFAULT") == 1
     for submenu in situation.menu.submenus:
-        assert f"\nMENU TITLE {submenu.title}\nMENU LABEL {submenu.title}\nLABEL " in pxelinux
+        assert f"\nMENU TITLE {submenu.title}\nLABEL " in pxelinux
