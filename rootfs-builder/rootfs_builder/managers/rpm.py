@@ -36,7 +36,10 @@ DIAGNOSES: tuple[Diagnosis, ...] = (
 def proofs(recipe: Recipe) -> list[Command]:
     """Return: ask for what was wanted; compare the tree with its database."""
     asked = [name for name in recipe.wanted if not name.startswith("@")]
-    query = ["rpm", "--root", TREE, "--query", "--whatprovides", *asked]
+    # By name (with version or architecture, as `glibc.i686`), or as what a package provides.
+    rpm = f"rpm --root {TREE} --query"
+    each = f'for name; do {rpm} "$name" || {rpm} --whatprovides "$name" || exit 1; done'
+    query = ["sh", "-c", each, "sh", *asked]
     # A changed configuration file ends it with 1: what it prints is read.
     verify = f"rpm --root {TREE} --verify --all --nodeps --noscripts || true"
     return [*([query] if asked else []), ["sh", "-c", verify]]
