@@ -13,9 +13,10 @@ from appliance.run import CommandFailed, run
 from appliance.situation import Situation
 
 # The hardware addresses that probes have, and who asks for other DHCP servers: locally
-# administered, no machine's.
-PROBE_MAC = "02:00:00:00:00:01"
-ASKING_MAC = "02:00:00:00:00:02"
+# administered, and none that somebody makes up for a virtual machine, as 02:00:00:00:00:01 is: who
+# has the first is given our own address, who has the second none.
+PROBE_MAC = "02:b0:07:d0:09:01"
+ASKING_MAC = "02:b0:07:d0:09:02"
 
 
 class ConfigurationRejected(Exception):

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from appliance.daemons import ALL
-from appliance.daemons.base import Daemon
+from appliance.daemons.base import ASKING_MAC, PROBE_MAC, Daemon
 from appliance.daemons.dhcpd import hear_answer
 from appliance.daemons.rarpd import listens
 from appliance.events.hub import Event
@@ -224,3 +224,7 @@ def test_a_dhcp_probe_ends_in_time_however_much_others_send_to_its_port(heard: b
     with a_relay(heard) as relay, pytest.raises(TimeoutError):
         hear_answer(relay, XID, patience=0.2)
     assert time.monotonic() - start < 5
+
+
+def test_no_machine_whose_address_was_made_up_by_hand_is_taken_for_a_probe() -> None:
+    assert not {PROBE_MAC, ASKING_MAC} & {f"02:00:00:00:00:{last:02x}" for last in range(256)}
