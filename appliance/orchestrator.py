@@ -6,30 +6,24 @@ Each thing that changes leads to the same step: look, plan, render, reconcile.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import time
-from pathlib import Path
 from typing import BinaryIO
 
 from appliance import menu, network, settings
 from appliance.alarm import Alarm
-from appliance.catalog.model import Catalog, Scan
-from appliance.catalog.scan import Seen, scan
+from appliance.catalog.model import Catalog
 from appliance.control import ControlServer
-from appliance.copies import BLOCKED, REFUSALS
 from appliance.daemons import ALL
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC, Daemon
 from appliance.daemons.containment import landlock_works
 from appliance.daemons.nginx import Nginx
 from appliance.daemons.tftpd import Tftpd
 from appliance.events import listener, syslog
-from appliance.events.drops import Brevity, differences
+from appliance.events.drops import Brevity
 from appliance.events.hub import Event, Hub
 from appliance.health import Health
+from appliance.kernels import Kernels
 from appliance.neighbours import Neighbours
 from appliance.paths import Paths
-from appliance.provisions import publish_loaders, publish_rescue_roots
 from appliance.reconcile import publish_boot_files, published_path, reconcile
 from appliance.render import Renderer
 from appliance.roots import Roots
@@ -37,15 +31,10 @@ from appliance.run import CommandFailed
 from appliance.silence import SilenceWatch
 from appliance.situation import Situation, base_url
 from appliance.status import KernelStatus, RefusedFile, Status
-from appliance.store import Store
 from appliance.supervision import NotSupervised, Supervision
-from appliance.watch import WatchedFolder
+from appliance.volume import refusal
 
 NAME = "bootdrop"  # whose lines the orchestrator's own are
-# Seconds that new kernels are copied for before those that are ready get into the menu.
-_BATCH = 0.25
-# Seconds until a kernel that changed while it was copied is looked at again.
-_CHANGING_LOOK = 0.3
 # Seconds until a volume that could not be written is tried again.
 _VOLUME_LOOK = 5.0
 # Seconds until an interface or a port that cannot be used yet is tried again.
@@ -73,32 +62,29 @@ class Orchestrator:
         self._supervision = Supervision(paths.supervisor)
         self._control = ControlServer(hub, self.status)
         self._health = Health(self._supervision, hub, self._control.status_changed)
-        self._seen = Seen()
-        self._store = Store(paths.published, paths.kernels, keep=chosen.keep)
-        self._folder = WatchedFolder(
-            paths.kernels, ours=(paths.published, paths.published / "kernels")
-        )
         self._brevity = Brevity(self._say)
         self._due = asyncio.Event()  # something changed: reconcile
+        self._again = Alarm(self._due.set)  # something may work by then: reconcile
+        self._kernels = Kernels(
+            paths,
+            keep=chosen.keep,
+            looked=self._looked_at_kernels,
+            say=self._brevity.say,
+            fault=lambda reason: self._fault("volume", reason),
+            replaced=self._serve_new_published,
+        )
         self._roots = Roots(
             paths,
             changed=self._due.set,
             progressed=self._control.status_changed,
             say=self._brevity.say,
-            fault=lambda error: self._fault(
-                "roots", None if error is None else self._refusal(error)
-            ),
+            fault=lambda error: self._fault("roots", refusal(paths, error) if error else None),
         )
-        # None until the volume could be opened
-        self._rescue: tuple[menu.RescueRoot, ...] | None = None
-        self._again = Alarm(self._due.set)  # something may work by then: reconcile
         self._neighbours = Neighbours(chosen, self._fault, self._due.set)
         self._silence = SilenceWatch(chosen.http_port, self._silence_changed)
-        self._catalog: Catalog | None = None  # None until the first scan is done
         self._offered = Catalog()  # what the menu that machines get was made from
         self._situation = Situation(chosen, paths, menu.Menu())
         self._notices: frozenset[str] = frozenset()  # of the menu, that were told
-        self._root: int | None = None  # published/ as it was at the last scan
         self._faults: dict[str, str] = {}  # by what they are about
         self._landlock = True
 
@@ -118,7 +104,7 @@ class Orchestrator:
         links = network.watch_interfaces(self._due.set)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow_drop_folder())
+                tasks.create_task(self._kernels.follow())
                 tasks.create_task(self._roots.follow())
                 tasks.create_task(self._keep_current())
         finally:
@@ -128,12 +114,12 @@ class Orchestrator:
 
     def status(self) -> Status:
         """Return the state of everything."""
-        catalog = self._catalog or Catalog()
+        catalog = self._kernels.catalog or Catalog()
         plan, network_now = self._situation.menu, self._situation.network
         state, reasons = self._health.summary(tuple(dict.fromkeys(self._faults.values())))
         titles = {entry.key: entry.title for entry in plan.entries} | {menu.LOCAL: "local disk"}
         return Status(
-            state="starting" if self._catalog is None and not reasons else state,
+            state="starting" if self._kernels.catalog is None and not reasons else state,
             reasons=reasons,
             daemons=self._health.statuses(),
             address=str(network_now.server) if network_now else "",
@@ -204,98 +190,23 @@ class Orchestrator:
 
     # --- the volume
 
-    async def _follow_drop_folder(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            unread: asyncio.Event = asyncio.Event()
-            tasks.create_task(self._read_configurations(unread))
-            async for _ in self._folder.changes():
-                try:
-                    scanned, catalog = await asyncio.to_thread(self._scan_and_publish)
-                    self._follow_root()
-                except OSError as error:
-                    self._fault("volume", self._refusal(error))
-                    self._folder.rescan_in(_VOLUME_LOOK)
-                    continue
-                self._tell_volume()
-                before, self._catalog = self._catalog, catalog
-                for line in differences(before or Catalog(), catalog):
-                    self._brevity.say(line)
-                if catalog != before or self._is_menu_gone():
-                    self._due.set()
-                if scanned.look_in is not None:
-                    self._folder.rescan_in(scanned.look_in)
-                if len(catalog.pending) > len(scanned.pending):
-                    # The next batch, unless nothing of this one could be taken.
-                    self._folder.rescan_in(_CHANGING_LOOK if catalog == before else 0)
-                unread.set()
-
-    def _scan_and_publish(self) -> tuple[Scan, Catalog]:
-        if self._rescue is None:
-            self._store.open()
-        # Each time, as somebody may have emptied published/.
-        publish_loaders(self._paths)
-        self._rescue = publish_rescue_roots(self._paths)
-        scanned = scan(self._paths.kernels, seen=self._seen)
-        catalog = self._store.publish(scanned, _BATCH)
-        if self._is_writable():
-            self._store.retire(time.time())
-        return scanned, catalog
-
-    def _is_writable(self) -> bool:
-        # True for root but on a read-only file system.
-        return os.access(self._paths.published, os.W_OK)
-
-    def _tell_volume(self) -> None:
-        """Say what the volume does not take, and try again, as nothing tells when it does."""
-        blocked = self._store.blocked if self._is_writable() else REFUSALS[errno.EROFS]
-        self._fault("volume", blocked and f"{self._on_host(self._paths.published)}: {blocked}")
-        if blocked:
-            self._folder.rescan_in(_VOLUME_LOOK)
-
-    def _follow_root(self) -> None:
-        """Start what serves published/ anew when that folder itself is another one than before.
-
-        in.tftpd has it as its root, nginx by its Landlock rule: both hold the folder, not the name.
-        """
-        # Held open: of a folder that is gone, the next one may get the same number.
-        held, self._root = self._root, os.open(self._paths.published, os.O_PATH | os.O_DIRECTORY)
-        if held is None:
-            return
-        replaced = not os.path.samestat(os.fstat(held), os.fstat(self._root))
-        os.close(held)
-        if replaced:
-            for name in (Nginx.name, Tftpd.name):
-                self._say(f"{self._paths.published} is another folder now; {name} is started anew")
-                self._health.start_anew(self._daemons[name])
+    def _looked_at_kernels(self, changed: bool) -> None:
+        if changed or self._is_menu_gone():
+            self._due.set()
 
     def _is_menu_gone(self) -> bool:
         """Tell whether somebody deleted a menu."""
         names = self._renderer.boot_file_names(self._situation)
         return not all(published_path(self._situation, name).exists() for name in names)
 
-    def _on_host(self, path: Path | str) -> str:
-        """Name a file of the volume as the container and as its user know it."""
-        inside = Path(path)
-        if not inside.is_relative_to(self._paths.boot):
-            return str(inside)
-        return f"{inside} (boot/{inside.relative_to(self._paths.boot)} on the host)"
+    def _serve_new_published(self) -> None:
+        """Start what serves published/ anew, now that the folder itself is another one.
 
-    def _refusal(self, error: OSError) -> str:
-        """Say which file of the volume could not be written, and what to do."""
-        if error.errno in BLOCKED:  # whichever file was the first
-            return f"{self._on_host(self._paths.published)}: {REFUSALS[error.errno]}"
-        why = f"{error.strerror}: it has to be writable, with room for a copy of each kernel"
-        # What fails while an open file is read, a disk's fault, has no name.
-        named = error.filename2 or error.filename or self._paths.published
-        return f"{self._on_host(named)}: {why}"
-
-    async def _read_configurations(self, unread: asyncio.Event) -> None:
-        """Unpack kernels for their configuration, which takes long, after they can be booted."""
-        while True:
-            await unread.wait()
-            unread.clear()
-            if await asyncio.to_thread(self._store.read_configs):
-                self._folder.rescan_in(0)
+        in.tftpd has it as its root, nginx by its Landlock rule: both hold the folder, not the name.
+        """
+        for name in (Nginx.name, Tftpd.name):
+            self._say(f"{self._paths.published} is another folder now; {name} is started anew")
+            self._health.start_anew(self._daemons[name])
 
     # --- the step
 
@@ -303,17 +214,17 @@ class Orchestrator:
         while True:
             await self._due.wait()
             self._due.clear()
-            catalog = self._catalog
-            if catalog is None or self._rescue is None:
+            catalog, rescue = self._kernels.catalog, self._kernels.rescue
+            if catalog is None or rescue is None:
                 continue  # the first scan ends with another call
             try:
-                self._situation = await self._look(catalog, self._rescue)
+                self._situation = await self._look(catalog, rescue)
                 if publish_boot_files(self._situation, self._renderer):
                     self._tell_menu(self._situation.menu)
                 self._offered = catalog
                 self._fault("published", None)
             except OSError as error:
-                self._fault("published", self._refusal(error))
+                self._fault("published", refusal(self._paths, error))
                 self._again.within(_VOLUME_LOOK)
             try:
                 outcomes = await reconcile(self._situation, ALL, self._renderer, self._supervision)

@@ -16,7 +16,7 @@ LONGEST_FILE = 500
 LAYERS = (
     ("cli",),
     ("orchestrator",),
-    ("roots",),
+    ("kernels", "roots"),
     ("control", "health", "watch", "neighbours", "silence"),
     ("routers", "dhcp_servers"),
     ("reconcile", "status", "supervision"),
@@ -25,6 +25,7 @@ LAYERS = (
     ("firmware_menu",),
     ("menu", "root_store"),
     ("ramdisks", "store", "network"),
+    ("volume",),
     ("catalog", "copies", "settings_docs"),
     ("ports",),
     ("neopxe", "ethernet"),
