@@ -178,9 +178,9 @@ def from_beside_the_drop_folder(path: Path, pieces: list[bytes]) -> None:
 def as_a_hard_link(path: Path, pieces: list[bytes]) -> None:
     """The file is written through a name that is outside of the drop folder."""
     aside = path.parent.parent / f"link-{path.name}"
-    aside.touch()
-    path.hardlink_to(aside)
-    kept_open(aside, pieces)
+    with aside.open("wb", buffering=0) as file:
+        path.hardlink_to(aside)  # of what is opened later by its other name, inotify tells nothing
+        slowly(pieces, file.write)
     aside.unlink()
 
 
