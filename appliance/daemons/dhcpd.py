@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -83,9 +84,11 @@ class Dhcpd(Daemon):
         """Make the lease file, without which dhcpd does not start."""
         leases = situation.paths.leases
         leases.parent.mkdir(parents=True, exist_ok=True)
-        leases.touch()
-        for path in (leases.parent, leases):
-            shutil.chown(path, _USER, _USER)
+        shutil.chown(leases.parent, _USER, _USER)
+        # The folder is dhcpd's: a link that it left there must not give it another's file.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(leases, flags, 0o644), "wb") as file:
+            shutil.chown(file.fileno(), _USER, _USER)
 
     def listens(self, situation: Situation) -> tuple[Port, ...]:
         """Return DHCP's port: beside another's socket dhcpd would start, and share its clients."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -228,3 +229,25 @@ def test_a_dhcp_probe_ends_in_time_however_much_others_send_to_its_port(heard: b
 
 def test_no_machine_whose_address_was_made_up_by_hand_is_taken_for_a_probe() -> None:
     assert not {PROBE_MAC, ASKING_MAC} & {f"02:00:00:00:00:{last:02x}" for last in range(256)}
+
+
+def test_a_link_that_dhcpd_left_for_its_leases_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "chown", lambda *_: None)  # there is no such user here
+    situation = replace(a_situation(), paths=replace(a_situation().paths, state=tmp_path))
+    leases = situation.paths.leases
+    leases.parent.mkdir()
+    leases.symlink_to(tmp_path / "another's")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        BY_NAME["dhcpd"].prepare(situation)
+    assert not (tmp_path / "another's").exists()
+
+
+def test_leases_outlive_a_new_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "chown", lambda *_: None)  # there is no such user here
+    situation = replace(a_situation(), paths=replace(a_situation().paths, state=tmp_path))
+    BY_NAME["dhcpd"].prepare(situation)
+    situation.paths.leases.write_text("lease 192.168.10.10 {}")
+    BY_NAME["dhcpd"].prepare(situation)
+    assert situation.paths.leases.read_text() == "lease 192.168.10.10 {}"
