@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from appliance.run import run
 
-_ANY = ("0.0.0.0", "*", "[::]")
+_ANY = ("0.0.0.0", "*")  # `*` is IPv6 with IPv4; `[::]` is IPv6 alone, beside which ours is free
 # `ss -Hlnpe`: state, two queues, the local address, the remote one, what -p and -e add.
 _SOCKET = re.compile(
     r"\S+\s+\d+\s+\d+\s+(?P<address>\S+?)(%(?P<device>[^\s:]+))?:\d+\s(?P<more>.*)"

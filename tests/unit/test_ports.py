@@ -15,7 +15,7 @@ DHCP = Port("udp", IPv4Address("192.168.10.1"), 67, device="eth1")
 HOSTS = "UNCONN 0      0      {}       0.0.0.0:*    uid:107 ino:64886 sk:1 cgroup:/ <->"
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:69", "192.168.10.1:69", "[::]:69", "*:69"])
+@pytest.mark.parametrize("address", ["0.0.0.0:69", "192.168.10.1:69", "*:69"])
 def test_a_port_that_a_process_of_the_host_holds_is_told_with_its_user(address: str) -> None:
     said = holder(TFTP, HOSTS.format(address))
     assert said is not None
@@ -44,3 +44,12 @@ def test_a_port_is_free_until_somebody_listens() -> None:
         port = Port("tcp", IPv4Address("127.0.0.1"), server.getsockname()[1])
         assert "is taken by" in str(asyncio.run(taken(port)))
     assert asyncio.run(taken(port)) is None
+
+
+@pytest.mark.parametrize("ipv6_alone", [False, True])
+def test_a_port_for_ipv6_alone_is_free_for_us(ipv6_alone: bool) -> None:
+    with socket.create_server(
+        ("::", 0), family=socket.AF_INET6, dualstack_ipv6=not ipv6_alone
+    ) as server:
+        port = Port("tcp", IPv4Address("127.0.0.1"), server.getsockname()[1])
+        assert (asyncio.run(taken(port)) is None) is ipv6_alone
