@@ -74,10 +74,14 @@ class RouterWatch:
         address = sender[0].partition("%")[0]
         if hop_limits != [_UNROUTED] or address in _own_addresses(self.network.interface):
             return
+        self._take(address)
+
+    def _take(self, address: str) -> None:
+        """Note who advertises; of several, the first one stands for all until none does."""
         self._forget.cancel()
         loop = asyncio.get_running_loop()
         self._forget = loop.call_later(_FORGOTTEN_AFTER, self._set, "")
-        self._set(address)
+        self._set(self.other_router or address)
 
     def _set(self, address: str) -> None:
         if address != self.other_router:
