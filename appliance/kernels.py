@@ -68,7 +68,6 @@ class Kernels:
                     self._fault(refusal(self._paths, error))
                     self._folder.rescan_in(_VOLUME_LOOK)
                     continue
-                self._tell_volume()
                 before, self.catalog = self.catalog, catalog
                 for line in differences(before or Catalog(), catalog):
                     self._say(line)
@@ -79,6 +78,7 @@ class Kernels:
                     # The next batch, unless nothing of this one could be taken.
                     self._folder.rescan_in(_CHANGING_LOOK if catalog == before else 0)
                 unread.set()
+                self._tell_volume(await self._retire())
 
     def _scan_and_publish(self) -> tuple[Scan, Catalog]:
         if self.rescue is None:
@@ -87,15 +87,21 @@ class Kernels:
         publish_loaders(self._paths)
         self.rescue = publish_rescue_roots(self._paths)
         scanned = scan(self._paths.kernels, seen=self._seen)
-        catalog = self._store.publish(scanned, _BATCH)
-        if read_only(self._paths) is None:
-            self._store.retire(time.time())
-        return scanned, catalog
+        return scanned, self._store.publish(scanned, _BATCH)
 
-    def _tell_volume(self) -> None:
+    async def _retire(self) -> str | None:
+        """Delete old versions; return why one cannot be, which keeps no new one from the menu."""
+        if read_only(self._paths) is None:
+            try:
+                await asyncio.to_thread(self._store.retire, time.time())
+            except OSError as error:
+                return refusal(self._paths, error)
+        return None
+
+    def _tell_volume(self, unretired: str | None) -> None:
         """Say what the volume does not take, and try again, as nothing tells when it does."""
         why = read_only(self._paths) or self._store.blocked
-        self._fault(why and blocked(self._paths, why))
+        self._fault(blocked(self._paths, why) if why else unretired)
         if why:
             self._folder.rescan_in(_VOLUME_LOOK)
 
