@@ -26,3 +26,4 @@ class Alarm:
         """Do not ring."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None

@@ -44,6 +44,19 @@ def test_an_alarm_that_rang_can_be_asked_for_again() -> None:
     assert asyncio.run(ask()) == ["rung", "rung"]
 
 
+def test_an_alarm_that_was_cancelled_can_be_asked_for_again() -> None:
+    async def ask() -> list[str]:
+        rung: list[str] = []
+        alarm = Alarm(lambda: rung.append("rung"))
+        alarm.within(0.01)
+        alarm.cancel()
+        alarm.within(0.02)
+        await asyncio.sleep(0.05)
+        return rung
+
+    assert asyncio.run(ask()) == ["rung"]
+
+
 def test_looks_at_an_interface_that_cannot_be_listened_on_do_not_add_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
