@@ -1,4 +1,4 @@
-"""Tells of machines that got an address and then asked for nothing more.
+"""Tells of machines that got an address and then asked for nothing more, or that got none.
 
 dhcpd hears frames before the host's firewall looks at them; the boot server, TFTP and HTTP do not.
 So an address and then silence is how a firewall looks from here.
@@ -16,11 +16,19 @@ from appliance.neopxe import server
 
 # Seconds. The longest pause of firmware that is well is iPXE's wait for routers, about 4.
 _PATIENCE = 15.0
+# Machines ask again, less and less often, for about a minute.
+_USED_UP_FOR = 60.0
 _MOST_MACHINES = 1024  # anybody can make hardware addresses up; the oldest are forgotten
 
 # What dhcpd logs of a machine that boots (config/etc/dhcp/dhcpd.conf.j2), and of its address.
 _STAGE = re.compile(r"stage=(firmware|loader|ipxe) ")
 _ADDRESS = re.compile(r"DHCPACK on (?P<address>[\d.]+) to ")
+# The probe has an address of its own, so that dhcpd serves all the same.
+_NO_LEASE = re.compile(r"DHCPDISCOVER from .*: no free leases$")
+_USED_UP = (
+    "a machine got no address: all of the range are leased; widen BOOTDROP_DHCP_RANGE, or shorten "
+    "BOOTDROP_LEASE_TIME"
+)
 _BOOT_SERVER_NAMED_A_FILE = re.compile(r"answer client=\S+ .*\bfile=\S")
 _SCRIPT_BY_TFTP = re.compile(r"RRQ from \S+ filename autoexec\.ipxe")
 
@@ -45,11 +53,12 @@ class SilenceWatch:
         self._machines: dict[str, str] = {}  # address to hardware address
         self._waiting: dict[str, asyncio.TimerHandle] = {}  # by hardware address
         self._silent: dict[str, str] = {}  # by hardware address: what is said of it
+        self._used_up: asyncio.TimerHandle | None = None  # None: there are addresses left
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What there is to say of machines that are silent now."""
-        return tuple(self._silent.values())
+        """What there is to say of machines that are silent now, or without an address."""
+        return (*(() if self._used_up is None else (_USED_UP,)), *self._silent.values())
 
     def hear(self, event: Event) -> None:
         """Take in what a daemon said of a machine."""
@@ -72,6 +81,20 @@ class SilenceWatch:
         elif (given := _ADDRESS.match(event.text)) and (known := self._stages.pop(machine, None)):
             _put(self._machines, given["address"], machine)
             self._wait(machine, f"got the address {given['address']}", self._next[known])
+        elif _NO_LEASE.match(event.text):
+            self._hear_used_up()
+
+    def _hear_used_up(self) -> None:
+        before, loop = self._used_up, asyncio.get_running_loop()
+        self._used_up = loop.call_later(_USED_UP_FOR, self._has_addresses)
+        if before is None:
+            self._changed(_USED_UP)
+        else:
+            before.cancel()
+
+    def _has_addresses(self) -> None:
+        self._used_up = None
+        self._changed(None)
 
     def _wait(self, machine: str, did: str, port: str) -> None:
         self._stop_waiting(machine)

@@ -96,3 +96,32 @@ def test_machines_that_are_made_up_do_not_fill_the_memory() -> None:
         return max(map(len, (watch._stages, watch._machines, watch._waiting, watch._silent)))
 
     assert asyncio.run(test()) <= 1024
+
+
+def test_a_range_without_an_address_left_is_told_once_until_nobody_asks_in_vain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(silence, "_USED_UP_FOR", 0.02)
+    text = f"DHCPDISCOVER from {MAC} via br0: network 192.168.10.0/24: no free leases"
+
+    async def test() -> tuple[list[str | None], tuple[str, ...], tuple[str, ...]]:
+        told: list[str | None] = []
+        over = asyncio.Event()
+
+        def changed(said: str | None) -> None:
+            told.append(said)
+            if said is None:
+                over.set()
+
+        watch = SilenceWatch(8069, changed)
+        for _ in range(3):
+            watch.hear(Event("dhcpd", text, "dhcp", MAC))
+        notices = watch.notices
+        await over.wait()
+        return told, notices, watch.notices
+
+    told, notices, afterwards = asyncio.run(test())
+    assert len(told) == 2
+    assert "BOOTDROP_DHCP_RANGE" in str(told[0])
+    assert notices == (told[0],)
+    assert afterwards == ()
