@@ -141,6 +141,21 @@ def test_ipxe_leads_through_the_menu_of_a_kernel_to_its_root(
         machine.expect(r"MY ROOT : rescue shell", BOOT)
 
 
+def test_pxelinux_has_a_menu_for_each_kernel_and_boots_the_default_root(
+    empty_lab: Lab, roots: Path, drop: Callable[..., None], test_kernel: Path
+) -> None:
+    empty_lab.restart(SETTINGS | {"BOOTDROP_BIOS_LOADER": "pxelinux"})
+    drop_many(empty_lab, drop, test_kernel)
+    empty_lab.wait_ready()
+    with empty_lab.machine("bios") as machine:
+        # SeaBIOS mirrors what menu.c32 prints on the same serial port: each letter comes twice.
+        machine.expect(r"k+7+ +\(+6.* >+", BOOT)
+        machine.expect(r"k+0+ +\(+6.* >+", BOOT)
+        expect_fetched(empty_lab, machine.powered_on, "kernels/k8/")
+        machine.expect(r"MY ROOT : rescue shell", BOOT)
+    empty_lab.restart(SETTINGS)
+
+
 def expect_fetched(lab: Lab, since: float, path: str) -> None:
     """See that a machine loads a file, by HTTP or TFTP."""
     lab.feed.wait_event(lambda event: path in event.text and event.time > since, BOOT)
