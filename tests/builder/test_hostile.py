@@ -49,9 +49,7 @@ def test_a_hostile_scriptlet_gets_nothing_but_its_tree(builder: Builder) -> None
     assert "came out" in log and log[-1] == "hostile done"
     assert len([line for line in log if line.startswith("held inside")]) > 50
     assert len([line for line in log if line.startswith("held outside")]) > 60
-    assert contents(builder) == before | {
-        "recipes/hostile.yaml": contents(builder)["recipes/hostile.yaml"]
-    }
+    assert contents(builder) == before
 
 
 def test_a_hostile_run_script_gets_nothing_but_its_tree(builder: Builder) -> None:
@@ -91,7 +89,7 @@ def test_a_fault_is_one_clear_line(builder: Builder, source: str, fault: str) ->
     wanted = recipe(source, packages, repository=repository)
     if repository == "broken":  # the good one would have the package, too
         wanted = wanted.replace(f"  - {{url: {REPOSITORY}/good/, gpgkey: good.asc}}\n", "")
-    told = builder.build(f"{source} fault", wanted)
+    told = builder.build(f"{source} {fault}", wanted)
     assert told["state"] == "failed"
     assert said in told["error"]
     assert "\n" not in told["error"] and "Traceback" not in told["error"]
