@@ -93,9 +93,10 @@ def _outside(sandbox: Sandbox) -> str:
         *_bind("/etc", "etc", "ro,nosuid,nodev,noexec"),
         *(_names() if sandbox.network else ()),
         *_bind("/sys", "sys", "ro,nosuid,nodev,noexec"),
-        "mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs tmp",
-        "mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs run",
-        "mount -t tmpfs -o nosuid,nodev,mode=755 tmpfs var",
+        # Smaller than the container's memory: a full one fails its writer, not the builder.
+        "mount -t tmpfs -o nosuid,nodev,mode=1777,size=512m tmpfs tmp",
+        "mount -t tmpfs -o nosuid,nodev,mode=755,size=64m tmpfs run",
+        "mount -t tmpfs -o nosuid,nodev,mode=755,size=512m tmpfs var",
         "mkdir -p var/tmp var/lib/rpm var/cache root/.config/rpm",
         # rpm's unshare plugin would need SYS_ADMIN for each scriptlet; there is no network anyway.
         # It must not set the modes of what is mounted, as `filesystem` packages ask for.
@@ -111,7 +112,6 @@ def _outside(sandbox: Sandbox) -> str:
             f"if [ -e proc/{name} ]; then mount --bind /dev/null proc/{name}; fi"
             for name in _PROC_MASKED
         ],
-        # strictatime: a tmpfs needs some option that is not the container's own.
         "mount -t tmpfs -o nosuid,noexec,mode=755,size=1m tmpfs dev",
         "mkdir dev/pts dev/shm",
         "touch dev/console",
