@@ -20,9 +20,11 @@ prepare:
 demo: prepare ## boot a kernel in a virtual machine, from power-on to a shell: FIRMWARE=bios|uefi|uefi-arm64
 	@$(LAB) demo --firmware $(FIRMWARE)
 
+# A file's tests share a lab; files do not know of each other, so they run side by side.
+SIDE_BY_SIDE = -n auto --maxprocesses 4 --dist loadfile
 TEST_KERNELS = $(if $(wildcard $(TEST_KERNEL_DIR)/bzImage-*),,test-kernel)
 test: build $(TEST_KERNELS) ## all tests but those that take minutes each: unit and lab
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE)
 
 test-unit: prepare ## the tests that need no container
 	@$(PYTHON) -m pytest -m 'not lab'
