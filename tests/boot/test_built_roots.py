@@ -1,11 +1,10 @@
-"""From a recipe to a machine that booted: trees of real packages, in both forms of a ramdisk.
-
-The initrd lies beside its kernel here, so that the menu has nothing else to offer.
-"""
+"""From a recipe to a machine that booted: trees of real packages, in both forms of a ramdisk."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +40,10 @@ run:
 
 @dataclass(frozen=True)
 class Booted:
-    """What a boot is made from, and a folder for it."""
+    """What a boot is made from."""
 
     builder: Builder
     kernel: Path
-    folder: Path
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +56,8 @@ def builder(test_kernel_dir: Path) -> Iterator[Builder]:
 
 
 @pytest.fixture
-def booted(builder: Builder, test_kernel: Path, tmp_path: Path) -> Booted:
-    return Booted(builder, test_kernel, tmp_path)
+def booted(builder: Builder, test_kernel: Path) -> Booted:
+    return Booted(builder, test_kernel)
 
 
 def built(builder: Builder, source: str) -> Path:
@@ -75,28 +73,51 @@ def built(builder: Builder, source: str) -> Path:
     return (root / "current").resolve()
 
 
-def initrd(booted: Booted, source: str, kind: str) -> Path:
-    """Return a root's ramdisk with the kernel's modules, as the menu would put it together."""
-    builder = booted.builder
+def lay(booted: Booted, lab: Lab, source: str, kind: str) -> None:
+    """Put what was built into the appliance's volume, but for the tree, which no ramdisk needs."""
+    builder, name = booted.builder, f"by-{source}"
     version = built(builder, source)
-    made = booted.folder / "initrd"
     if kind == "ext2":
-        layers = version.with_name(f"{version.name}.modules")
-        made.write_bytes(builder.appeared(layers, "*.ext2.gz").read_bytes())
+        builder.appeared(version.with_name(f"{version.name}.modules"), "*.ext2.gz")
     else:
-        layer = builder.appeared(builder.roots / ".modules", "*/modules.cpio.gz")
-        made.write_bytes((version / "ramdisk.cpio.zst").read_bytes() + layer.read_bytes())
-    return made
+        builder.appeared(builder.roots / ".modules", "*/modules.cpio.gz")
+    for each in (name, ".modules"):
+        shutil.copytree(
+            builder.roots / each,
+            lab.boot / "roots" / each,
+            symlinks=True,
+            ignore=shutil.ignore_patterns("tree"),
+        )
+
+
+@pytest.fixture
+def roots(empty_lab: Lab) -> Iterator[None]:
+    """The folder of the root builder in the appliance's volume, empty afterwards."""
+    yield
+    for each in (empty_lab.boot / "roots").iterdir():
+        shutil.rmtree(each)
 
 
 @pytest.mark.parametrize("kind", ["cpio", "ext2"])
 @pytest.mark.parametrize("source", ["dnf", "zypper", "debootstrap"])
 def test_a_root_boots_to_its_own_init_with_its_kernels_module(
-    empty_lab: Lab, booted: Booted, source: str, kind: str
+    empty_lab: Lab, roots: None, booted: Booted, source: str, kind: str
 ) -> None:
-    empty_lab.drop(initrd(booted, source, kind), "bzImage.initrd")
+    lay(booted, empty_lab, source, kind)
     empty_lab.drop(booted.kernel, "bzImage")
-    empty_lab.wait_status(lambda status: status.kernels == ("bzImage",) and not status.pending, 30)
+    restarted = time.time()
+    empty_lab.restart({"BOOTDROP_DEFAULT_ROOT": f"by-{source}", "BOOTDROP_RAMDISK": kind})
+    version = booted.kernel.name.removeprefix("bzImage-")
+    script = empty_lab.boot / "published" / "boot.ipxe"
+    empty_lab.wait_status(
+        lambda status: (
+            status.default == f"bzImage ({version}), by-{source}"
+            and ("root=/dev/ram0" in script.read_text()) == (kind == "ext2")
+        ),
+        30,
+        restarted,
+    )
+    empty_lab.wait_ready(30, restarted)
     with empty_lab.machine("bios") as machine:
         machine.expect(rf"TESTINIT: by-{source} as process 1 under 6\.", BOOT)
         machine.expect(r"TESTINIT: module 1", BOOT)
