@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import selectors
+import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +25,8 @@ ENVIRONMENT = {
     "RPM_FORCE_DEBIAN": "1",  # rpm warns on a Debian host otherwise
 }
 _LONGEST_LINE = 64 * 1024  # what a scriptlet prints has no end
-_KEPT_LINES = 20000
+_KEPT = 4 * 1024 * 1024  # characters of all lines together
+_DYING = 10.0  # seconds that a sandbox may take to end after it was killed
 
 
 class CommandFailed(Exception):
@@ -99,7 +103,7 @@ def run(
         )
     except OSError as error:
         raise CommandFailed(f"{argv[0]} cannot be started: {error.strerror}", "", None) from None
-    output = deque[str](maxlen=_KEPT_LINES)
+    output = _Tail(_KEPT)
 
     def hear(line: str) -> None:
         output.append(line)
@@ -109,18 +113,61 @@ def run(
         _follow(process, log, watch, hear)
         status = process.wait()
     except BaseException as error:
-        process.kill()
-        process.wait()
+        _end(process)
         if isinstance(error, TimeoutError):
             why = f"did not end within {watch.seconds:g} s"
-            raise CommandFailed(why, "\n".join(output), None) from None
+            raise CommandFailed(why, output.text, None) from None
         raise
     finally:
         if process.stdout:
             process.stdout.close()
     if status:
-        raise CommandFailed(f"exit status {status}", "\n".join(output), status)
-    return "\n".join(output)
+        raise CommandFailed(f"exit status {status}", output.text, status)
+    return output.text
+
+
+class _Tail:
+    """The last lines of an output, up to `most` characters."""
+
+    def __init__(self, most: int) -> None:
+        self._lines, self._most, self._length = deque[str](), most, 0
+
+    def append(self, line: str) -> None:
+        self._lines.append(line)
+        self._length += len(line) + 1
+        while self._length > self._most:
+            self._length -= len(self._lines.popleft()) + 1
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self._lines)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command and what it started, and wait until both are gone.
+
+    That a sandbox ends with its unshare is a wish which its first process can take back: by
+    prctl(2), or by becoming another user (PR_SET_PDEATHSIG). With that one its namespace ends.
+    """
+    process.send_signal(signal.SIGSTOP)  # so that it awaits no child, whose ID another could get
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    children = [os.pidfd_open(child) for child in _children(process.pid)]
+    for child in children:
+        signal.pidfd_send_signal(child, signal.SIGKILL)
+    process.kill()
+    process.wait()
+    for child in children:
+        select.select([child], [], [], _DYING)
+        os.close(child)
+
+
+def _children(parent: int) -> Iterator[int]:
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError):  # it ended meanwhile
+            # proc_pid_stat(5): the name may hold anything, a parenthesis, too.
+            fields = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
+            if int(fields[1]) == parent:
+                yield int(name)
 
 
 def _follow(

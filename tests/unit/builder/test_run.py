@@ -36,6 +36,45 @@ def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert not Path(f"/proc/{raised.value.output}").exists()
 
 
+def test_what_a_command_started_ends_with_it(tmp_path: Path) -> None:
+    script = "setsid tail -f /dev/null & echo $!; wait"
+    with Log(tmp_path / "build.log") as log, pytest.raises(CommandFailed) as raised:
+        run(["sh", "-c", script], log, Watch(0.3))
+    assert not is_running(int(raised.value.output))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="namespaces of root")
+def test_a_sandbox_ends_whatever_its_first_process_became(tmp_path: Path) -> None:
+    # Another user is no more told that its parent died.
+    sleep = f"sleep {1000 + os.getpid()}"
+    script = f"{sleep} & exec setpriv --reuid=65534 --clear-groups {sleep}"
+    argv = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", script]
+    with Log(tmp_path / "build.log") as log, pytest.raises(CommandFailed, match="did not end"):
+        run(argv, log, Watch(1))
+    sleeping = f"{sleep} ".replace(" ", "\0").encode()
+    assert [f for f in Path("/proc").glob("[0-9]*/cmdline") if contents(f) == sleeping] == []
+
+
+def is_running(process: int) -> bool:
+    """Tell whether there is a process that is more than its exit status."""
+    stat = contents(Path(f"/proc/{process}/stat"))
+    return bool(stat) and stat.rpartition(b")")[2].split()[0] != b"Z"
+
+
+def contents(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
+
+
+def test_of_what_is_printed_without_end_the_last_is_kept(tmp_path: Path) -> None:
+    script = "yes | head -c 6000000 | tr -d '\\n'; echo; yes | head -c 6000000; echo end"
+    with Log(tmp_path / "build.log") as log:
+        output = run(["sh", "-c", script], log, Watch(60))
+    assert output.endswith("y\nend") and 4_000_000 < len(output) <= 4 * 1024 * 1024
+
+
 def test_what_a_tick_raises_ends_the_command(tmp_path: Path) -> None:
     def full() -> None:
         raise BuildFailed("the volume is full")
