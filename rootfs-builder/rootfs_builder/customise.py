@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from rootfs_builder import inside
 from rootfs_builder.errors import BuildFailed
@@ -75,7 +75,7 @@ def _files(site: Site) -> Path | None:
         return folder
     folder = site.folder("files")
     for name, text in files.items():
-        file = folder / PurePosixPath(name).relative_to("/")
+        file = folder / name.lstrip("/")  # one or more: `//etc` is a path, too
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)

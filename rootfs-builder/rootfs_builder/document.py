@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ import yaml
 
 LARGEST = 256 * 1024  # bytes; a recipe with a few keys and files in it has some thousand
 _DEEPEST = 20  # levels; a recipe has four
+
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 Value = str | list["Value"] | dict[str, "Value"]
 
@@ -54,6 +57,8 @@ def read(file: Path) -> Document:
         raise DocumentError(f"{file.name}:{line}: no YAML: {error.problem}") from None
     except yaml.YAMLError as error:  # a byte that is no text
         raise DocumentError(f"{file.name}: no YAML: {str(error).splitlines()[0]}") from None
+    except (ValueError, OverflowError):  # PyYAML gives any number to chr()
+        raise DocumentError(f"{file.name}: no YAML: a \\U that names no character") from None
     lines: dict[tuple[str | int, ...], int] = {}
     if root is None:
         raise DocumentError(f"{file.name}: empty; it needs at least `from:`")
@@ -91,6 +96,7 @@ def _value(
             key, key_line = key_node.value, key_node.start_mark.line + 1
             if not isinstance(key, str):
                 raise DocumentError(f"{name}:{key_line}: a key is a word")
+            key = _text(name, key, key_line)
             if key in values:
                 raise DocumentError(f"{name}:{key_line}: {key} is there twice")
             lines[*path, key] = key_line
@@ -98,4 +104,12 @@ def _value(
         return values
     if isinstance(node, yaml.SequenceNode):
         return [_value(name, one, (*path, i), lines) for i, one in enumerate(node.value)]
-    return str(node.value)
+    return _text(name, node.value, line)
+
+
+def _text(name: str, value: object, line: int) -> str:
+    """Return a scalar; escapes can name what neither a file nor a command line takes."""
+    text = str(value)
+    if _NO_TEXT.search(text):
+        raise DocumentError(f"{name}:{line}: \\0 and \\uD800 to \\uDFFF are not taken")
+    return text

@@ -110,6 +110,10 @@ def test_an_unknown_key_of_a_repository_is_told_too(tmp_path: Path) -> None:
         ("from: !!python/object/apply:os.system [x]", "from: Input should be"),
         ("x" * 300_000, "longer than 256 KiB"),
         ("from: \x00", "no YAML"),
+        ('from: "\\UFFFFFFFF"', "mine.yaml: no YAML"),
+        ('from: "\\U00110000"', "mine.yaml: no YAML"),
+        ('from: tar\nrun: "\\0"', "mine.yaml:2: \\0 and"),
+        ('from: tar\nfiles: {"/\\uD800": x}', "mine.yaml:2: \\0 and"),
     ],
 )
 def test_what_is_wrong_is_one_line(tmp_path: Path, text: str, said: str) -> None:
