@@ -6,9 +6,10 @@ crash left behind has such a name too, and goes at the next start.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import shutil
+import subprocess
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ def aside(root: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        _remove(folder)
 
 
 def show(root: Path, made: Path, version: str) -> None:
@@ -44,7 +45,7 @@ def show(root: Path, made: Path, version: str) -> None:
         going = Path(tempfile.mkdtemp(prefix=_GOING, dir=root))
         os.rename(place, going / version)
         os.rename(made, place)
-        shutil.rmtree(going)
+        _remove(going)
     else:
         os.rename(made, place)
     link = root / f"{_MAKING}{CURRENT}"
@@ -71,9 +72,9 @@ def prune(root: Path, keep: int, in_use: Collection[str]) -> None:
     versions.sort(key=lambda one: one.stat().st_mtime, reverse=True)
     replaced = [one for one in versions if one.name != shown and one.name not in in_use]
     for version in replaced[keep:]:
-        _delete(root, version)
-        for layers in root.glob(f"{version.name}.modules"):
-            _delete(root, layers)
+        # What belongs to it first: without it nobody would look for that.
+        for folder in (*root.glob(f"{version.name}.modules"), version):
+            _delete(root, folder)
 
 
 def sweep(root: Path) -> None:
@@ -82,11 +83,23 @@ def sweep(root: Path) -> None:
         if left.is_symlink() or not left.is_dir():
             left.unlink()
         else:
-            shutil.rmtree(left)
+            _remove(left)
 
 
 def _delete(root: Path, folder: Path) -> None:
     """Take a folder out of sight by one rename, then delete it."""
     going = Path(tempfile.mkdtemp(prefix=_GOING, dir=root))
     os.rename(folder, going / folder.name)
-    shutil.rmtree(going)
+    _remove(going)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a folder, however deep a hostile script made it: rmtree has an end there, rm has none.
+
+    Raises OSError.
+    """
+    argv = ["rm", "--recursive", "--force", "--one-file-system", "--", str(folder)]
+    ended = subprocess.run(argv, check=False, capture_output=True, text=True, errors="replace")
+    if ended.returncode:
+        said = ended.stderr.strip().splitlines() or ["rm says nothing"]
+        raise OSError(errno.EIO, said[-1][-200:], str(folder))

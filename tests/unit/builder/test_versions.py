@@ -92,3 +92,15 @@ def test_the_seconds_of_each_step_are_counted(tmp_path: Path) -> None:
         now[0] += 2.0
     tell.end(Status("done"))
     assert tell.seconds == {"download": 2.0, "install": 2.0, "ramdisk": 2.0}
+
+
+def test_no_depth_hinders_what_is_deleted(tmp_path: Path) -> None:
+    with versions.aside(tmp_path) as work:
+        fd = os.open(work, os.O_RDONLY)
+        for _ in range(5000):
+            os.mkdir("d", dir_fd=fd)
+            below = os.open("d", os.O_RDONLY, dir_fd=fd)
+            os.close(fd)
+            fd = below
+        os.close(fd)
+    assert there(tmp_path) == []
