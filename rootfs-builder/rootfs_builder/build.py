@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +45,15 @@ class Places:
 
 
 def build(
-    name: str, wanted: Recipe, places: Places, tell: Teller, in_use: Collection[str] = ()
+    name: str,
+    wanted: Recipe,
+    places: Places,
+    tell: Teller,
+    in_use: Callable[[], Collection[str]],
 ) -> str:
-    """Build a root and show it; return its ID. `in_use` are versions that must stay.
+    """Build a root and show it; return its ID.
 
+    `in_use` gives the versions that must stay: asked at the end, as a build takes a while.
     Raises BuildFailed; then what was shown before is shown still, and the log lies at
     roots/NAME/build.log.
     """
@@ -76,7 +81,7 @@ def build(
                 _keep_log(log_file, root)
         tell.step("show")
         versions.show(root, made, version)
-    versions.prune(root, wanted.keep, in_use)
+    versions.prune(root, wanted.keep, in_use())
     return version
 
 

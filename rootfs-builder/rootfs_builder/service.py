@@ -38,10 +38,12 @@ class Job:
 def wanted(places: Places) -> Iterator[Job]:
     """Yield what is new: recipes that were not tried as they are, and requests not answered yet."""
     requests = _requests(places.requests)
+    seen = set[str]()
     for file in sorted(places.recipes.iterdir()):
         name = recipe.name_of(file)
-        if name is None or not file.is_file():
+        if name is None or name in seen or not file.is_file():
             continue
+        seen.add(name)  # beside NAME.yaml, NAME.yml says nothing: read_recipe takes the first
         try:
             digest = _digest(file)
         except OSError as error:
@@ -131,7 +133,10 @@ class Service:
                 self._jobs[job.name] = job
                 if self._building is None or self._building.name != job.name:
                     root = self._places.roots / job.name
-                    status.write(root, replace(status.read(root), state="queued", error=""))
+                    try:
+                        status.write(root, replace(status.read(root), state="queued", error=""))
+                    except OSError as error:  # a full volume; it is built all the same, or not
+                        _LOG.error("%s: %s", error.filename, error.strerror)
 
     def _prune(self) -> None:
         """Delete versions that machines ran from until now."""
@@ -147,7 +152,10 @@ class Service:
                     keep = read_recipe(self._places, root.name).keep
                 except recipe.RecipeError:
                     continue  # without a recipe nothing says how many stay
-                versions.prune(root, keep, _protected(self._places, root.name))
+                try:
+                    versions.prune(root, keep, _protected(self._places, root.name))
+                except OSError as error:
+                    _LOG.error("%s: %s", error.filename, error.strerror)
 
     def _work(self) -> None:
         while True:
@@ -159,6 +167,9 @@ class Service:
                 job = self._building = self._jobs.pop(name)
             try:
                 build_one(self._places, job)
+            except OSError as error:
+                # Not even its status could be written; the next look finds it unfinished.
+                _LOG.error("%s: %s: %s", job.name, error.filename, error.strerror)
             finally:
                 with self._lock:
                     self._building = None
@@ -189,7 +200,7 @@ def build_one(places: Places, job: Job) -> bool:
     try:
         tell.step("read")
         found = read_recipe(places, job.name)
-        version = build(job.name, found, places, tell, _protected(places, job.name))
+        version = build(job.name, found, places, tell, lambda: _protected(places, job.name))
     except (BuildFailed, recipe.RecipeError) as error:
         _fail(tell, job.name, str(error))
     except OSError as error:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -112,3 +114,21 @@ def test_a_recipe_that_cannot_be_read_fails_with_its_line(places: Places) -> Non
     told = status.read(places.roots / "one")
     assert (told.state, told.recipe) == ("failed", job.recipe)
     assert told.error == "one.yaml:2: unknown key 'packges'; did you mean `packages:`?"
+
+
+def test_of_two_files_for_one_root_the_first_alone_is_built(places: Places) -> None:
+    write(places, "one")
+    (places.recipes / "one.yml").write_text("from: dnf")
+    tried(places, "failed")
+    assert jobs(places) == []
+
+
+def test_a_root_whose_status_cannot_be_written_stops_no_other(places: Places) -> None:
+    (places.roots / "first").write_text("in the way of its folder")
+    write(places, "first")
+    write(places, "second")
+    Thread(target=service.Service(places).run, daemon=True).start()
+    until = time.monotonic() + 20
+    while status.read(places.roots / "second").state != "failed" and time.monotonic() < until:
+        time.sleep(0.05)
+    assert "`tar:` names the file" in status.read(places.roots / "second").error
