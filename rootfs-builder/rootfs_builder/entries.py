@@ -11,6 +11,11 @@ from pathlib import Path
 
 _MOST_LINKS = 40  # as the kernel: MAXSYMLINKS in include/linux/namei.h
 LATEST = 2**32 - 1  # the last second that a cpio can name
+# Holes and empty files, which a script makes in no time, would take the builder days, or all of its
+# memory: an entry has some 600 bytes. The largest installations have half a million.
+_MOST_ENTRIES = 1_000_000
+_LARGEST = 256 << 30  # bytes of all files together
+_MOST_XATTRS = 64 << 20  # bytes, too
 _LABEL = "security.selinux"  # the machine's that builds, not the tree's
 
 
@@ -50,10 +55,11 @@ class Entry:
 def walk(tree: Path) -> list[Entry]:
     """Return a tree's root and all below it, each folder before what it holds, sorted by bytes.
 
-    Sockets are left out: no archive has them, and whoever listens makes them. Raises TreeError.
+    Sockets are left out: no archive has them, and whoever listens makes them. Raises TreeError,
+    also for a tree that is too large to be meant.
     """
     try:
-        return _joined(_names(tree))
+        return _joined(_bounded(_names(tree)))
     except OSError as error:
         raise TreeError(f"{_shown(os.fsdecode(error.filename))}: {error.strerror}") from None
 
@@ -74,6 +80,29 @@ def _names(tree: Path) -> Iterator[tuple[Entry, tuple[int, int]]]:
             prefix = path + b"/" if path else b""
             below = sorted(os.listdir(os.fsencode(file)), reverse=True)
             todo += [(file / os.fsdecode(name), prefix + name) for name in below]
+
+
+def _bounded(
+    names: Iterable[tuple[Entry, tuple[int, int]]],
+) -> Iterator[tuple[Entry, tuple[int, int]]]:
+    """Pass names on until there are more than a machine can boot."""
+    size = xattrs = 0
+    for number, (entry, inode) in enumerate(names, 1):
+        size += entry.size // entry.links
+        xattrs += sum(len(value) for _, value in entry.xattrs)
+        shown = _shown(os.fsdecode(entry.path))
+        if size > _LARGEST:
+            raise TreeError(
+                f"{shown}: with it the files are longer than {_LARGEST >> 30} GiB (holes count);"
+                " delete it by `run:`"
+            )
+        if number > _MOST_ENTRIES:
+            raise TreeError(f"{shown}: with it there are more than {_MOST_ENTRIES} files")
+        if xattrs > _MOST_XATTRS:
+            raise TreeError(
+                f"{shown}: with it extended attributes are longer than {_MOST_XATTRS >> 20} MiB"
+            )
+        yield entry, inode
 
 
 def _entry(file: Path, path: bytes) -> tuple[Entry, tuple[int, int]]:

@@ -228,6 +228,7 @@ def _protected(places: Places, name: str) -> frozenset[str]:
 
 
 def _fail(tell: Teller, name: str, why: str) -> None:
-    why = " ".join(why.split())[:500]
+    # A file's name may be no text, and JSON with half of a character is none to who reads it.
+    why = " ".join(why.split())[:500].encode("utf-8", "backslashreplace").decode()
     _LOG.error("%s: %s", name, why)
     tell.end(replace(tell.status, state="failed", error=why, message=""))

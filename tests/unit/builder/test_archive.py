@@ -18,6 +18,22 @@ def test_a_tree_is_walked_in_one_order_whatever_the_folder_says(tmp_path: Path) 
     ]
 
 
+def test_a_tree_that_is_longer_than_any_machine_is_not_read(tmp_path: Path) -> None:
+    tree = tree_of(tmp_path / "tree", {"etc/": "", "holes": ""})
+    os.truncate(tree / "holes", 1 << 40)
+    with pytest.raises(TreeError, match="holes: with it the files are longer than 256 GiB"):
+        walk(tree)
+
+
+def test_a_tree_of_more_names_than_memory_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entries, "_MOST_ENTRIES", 3)
+    assert len(walk(tree_of(tmp_path / "small", {"a": "", "b": ""}))) == 3
+    with pytest.raises(TreeError, match="c: with it there are more than 3 files"):
+        walk(tree_of(tmp_path / "large", {"a": "", "b": "", "c": ""}))
+
+
 def test_a_cpio_holds_files_links_and_hard_links_once(tmp_path: Path) -> None:
     tree = tree_of(
         tmp_path / "tree", {"bin/bash": "ELF", "bin/sh": "-> bash", "etc/": "", "empty": ""}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 from threading import Thread
@@ -9,6 +10,7 @@ import pytest
 
 from rootfs_builder import service, status
 from rootfs_builder.build import Places
+from rootfs_builder.errors import BuildFailed
 from rootfs_builder.service import Job
 from rootfs_builder.status import Status
 
@@ -114,6 +116,18 @@ def test_a_recipe_that_cannot_be_read_fails_with_its_line(places: Places) -> Non
     told = status.read(places.roots / "one")
     assert (told.state, told.recipe) == ("failed", job.recipe)
     assert told.error == "one.yaml:2: unknown key 'packges'; did you mean `packages:`?"
+
+
+def test_a_failure_is_text_whatever_a_file_is_called(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise BuildFailed(os.fsdecode(b"identify: \xff: too large"))
+
+    monkeypatch.setattr(service, "read_recipe", broken)
+    write(places, "one")
+    service.build_one(places, next(service.wanted(places)))
+    assert status.read(places.roots / "one").error == "identify: \\udcff: too large"
 
 
 def test_of_two_files_for_one_root_the_first_alone_is_built(places: Places) -> None:
