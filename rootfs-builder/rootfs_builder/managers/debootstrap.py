@@ -24,6 +24,10 @@ _DIAGNOSES: tuple[Diagnosis, ...] = (
         r"^E: Couldn't find these debs: (.+)$",
         r"the mirror has no \1; check the spelling in `packages:`",
     ),
+    diagnosis(
+        r"^E: Keyring-based check was requested",
+        "the key of this release is not in the image; name its file: `gpgkey:` of a repository",
+    ),
     diagnosis(r"^E: (.+)$", r"\1"),
 )
 
@@ -57,6 +61,8 @@ class Debootstrap:
             "container=lxc",
             "debootstrap",
             "--variant=minbase",
+            # Without a keyring (Ubuntu's is not in the image) it would take what nobody signed.
+            "--force-check-gpg",
             f"--cache-dir={CACHE}/debs",
             how,
         ]

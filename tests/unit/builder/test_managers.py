@@ -132,3 +132,13 @@ def test_debootstrap_installs_from_the_file_that_it_packed() -> None:
     assert one.download()[-1][-2:] == ["trixie", "/tree/debs"]
     assert "--unpack-tarball=/cache/packages.tar" in one.install()[0]
     assert "--include=vim,less" in one.install()[0]
+
+
+def test_debootstrap_takes_nothing_that_nobody_signed() -> None:
+    one = manager("debootstrap", repositories=[], release="noble")
+    assert "--force-check-gpg" in one.download()[-1]
+    said = one.explain(
+        "W: Cannot check Release signature; keyring file not available /usr/share/keyrings/x.gpg\n"
+        "E: Keyring-based check was requested; aborting accordingly\n"
+    )
+    assert said.startswith("the key of this release is not in the image; name its file")
