@@ -64,7 +64,8 @@ _Line = Annotated[str, BeforeValidator(_one_line)]
 _Id = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 _FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 _Program = Annotated[str, Field(pattern=r"^/[A-Za-z0-9/._+-]{1,200}$")]
-_Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(ge=0, le=1e11)]  # since the epoch: some 3,000 years
+_Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 
 
 class _Said(BaseModel):
@@ -136,13 +137,13 @@ class BuildStatus(_Said):
 
     state: Literal["queued", "building", "done", "failed"]
     step: _Line = ""
-    done: Annotated[int, Field(ge=0)] = 0
-    total: Annotated[int, Field(ge=0)] = 0
+    done: _Count = 0
+    total: _Count = 0
     unit: _Line = ""
     message: _Line = ""
     error: _Line = ""
     log: _Line = ""  # relative to roots/NAME
-    started: _Seconds = 0.0  # since the epoch
+    started: _Seconds = 0.0
     updated: _Seconds = 0.0
     request: _Seconds = 0.0  # the time in the request that was answered last
     id: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""

@@ -173,6 +173,12 @@ def test_a_build_that_says_nothing_of_use_is_named(tmp_path: Path) -> None:
     assert scanned(tmp_path).broken[0].reason.startswith("status.json: state: ")
 
 
+@pytest.mark.parametrize("said", [{"done": 10**400}, {"total": 1 << 63}, {"started": 1e308}])
+def test_a_number_that_cannot_be_shown_is_no_status(tmp_path: Path, said: dict[str, float]) -> None:
+    add_status(tmp_path, "fedora", state="building", **said)
+    assert scanned(tmp_path).builds == ()
+
+
 def test_a_name_that_no_recipe_can_have_is_named(tmp_path: Path) -> None:
     (tmp_path / "a;b").mkdir()
     assert scanned(tmp_path).broken == (
