@@ -80,10 +80,8 @@ def install(site: Site, manager: Manager) -> None:
         (*binds, Bind(packages, CACHE, writable=True)),
         rpm_database=site.recipe.database,
     )
-    output = "\n".join(_run(site, manager, offline, command) for command in manager.install())
-    if said := manager.failure(output):
-        require_room(site.work)  # which may be why
-        require_room(site.work)  # which may be why
+    failures = [_run(site, manager, offline, command) for command in manager.install()]
+    if said := next(filter(None, failures), None):
         require_room(site.work)  # which may be why
         raise BuildFailed(f"install: {manager.explain(said)}")
     _prove(site, manager, offline)
@@ -114,7 +112,8 @@ def _key(site: Site, gpgkey: str) -> bytes:
 
 def _run(
     site: Site, manager: Manager, sandbox: Sandbox, command: Command, stall: Stall | None = None
-) -> str:
+) -> str | None:
+    """Run a command of a manager; return what failed although it ended well."""
     counted = _Counted(site, manager)
 
     def line(text: str) -> None:
@@ -130,9 +129,7 @@ def _run(
     site.log.say(" ".join(command))
     step = site.tell.status.step
     try:
-        return run(
-            sandbox.command(command), site.log, Watch(site.recipe.install_seconds, line, tick)
-        )
+        run(sandbox.command(command), site.log, Watch(site.recipe.install_seconds, line, tick))
     except CommandFailed as error:
         if error.status is None:
             raise BuildFailed(
@@ -140,10 +137,14 @@ def _run(
             ) from None
         require_room(site.work)
         raise BuildFailed(f"{step}: {manager.explain(error.output)}") from None
+    return counted.failure
 
 
 class _Counted:
-    """Turns a manager's lines into progress; where it says no numbers, its steps are counted."""
+    """Turns a manager's lines into progress; where it says no numbers, its steps are counted.
+
+    `failure` is the first that a line told of: of a long output the beginning is not kept.
+    """
 
     _STEPS = re.compile(r"I: (Retrieving|Unpacking|Configuring) \S+")
 
@@ -151,8 +152,10 @@ class _Counted:
         self._tell: Callable[[int, int, str], None] = site.tell.progress
         self._manager = manager
         self._steps = 0
+        self.failure: str | None = None
 
     def line(self, text: str) -> None:
+        self.failure = self.failure or self._manager.failure(text)
         if said := self._manager.progress(text):
             self._tell(said.done, said.total, said.unit)
         elif self._STEPS.match(text):
