@@ -136,7 +136,7 @@ def _run(
                 f"{step}: {command[0]} {error}; if it needs more, set `install_seconds:`"
             ) from None
         require_room(site.work)
-        raise BuildFailed(f"{step}: {manager.explain(error.output)}") from None
+        raise BuildFailed(f"{step}: {manager.explain(counted.failure or error.output)}") from None
     return counted.failure
 
 

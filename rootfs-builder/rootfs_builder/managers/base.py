@@ -14,6 +14,10 @@ CONFIG = "/config"  # what configuration() holds, read-only
 KEYS = f"{CONFIG}/keys"  # of repository N: N.asc
 ARCHIVE = "/archive.tar"  # the file that a recipe's `tar:` names
 
+# Characters at an output's end that are searched for a reason: some patterns take the square of
+# that, and a scriptlet prints what it likes.
+_READ = 64 * 1024
+
 Command = Sequence[str]
 
 
@@ -49,6 +53,7 @@ def diagnosis(pattern: str, says: str) -> Diagnosis:
 
 def diagnose(diagnoses: Iterable[Diagnosis], output: str) -> str:
     """Say what an output complains of: the first diagnosis that fits, or its last line."""
+    output = output[-_READ:]
     for one in diagnoses:
         if said := one.of(output):
             return said

@@ -43,8 +43,8 @@ max_parallel_downloads=6
 """
 
 _COUNT = re.compile(
-    r"^\s*(?:\((?P<done>\d+)/(?P<total>\d+)\): "
-    r"|(?:Installing|Running scriptlet)\s*: .*?\s(?P<installed>\d+)/(?P<all>\d+)\s*$)"
+    r"^\s*(?:\((?P<done>\d{1,9})/(?P<total>\d{1,9})\): "
+    r"|(?:Installing|Running scriptlet)\s*: .*?\s(?P<installed>\d{1,9})/(?P<all>\d{1,9})\s*$)"
 )
 
 _DIAGNOSES: tuple[Diagnosis, ...] = (

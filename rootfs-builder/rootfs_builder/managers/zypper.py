@@ -20,7 +20,7 @@ from rootfs_builder.managers.base import (
 )
 from rootfs_builder.recipe import Recipe
 
-_COUNT = re.compile(r"^.*\((\d+)/(\d+)\)")
+_COUNT = re.compile(r"^.*\((\d{1,9})/(\d{1,9})\)")
 
 _DIAGNOSES: tuple[Diagnosis, ...] = (
     diagnosis(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rootfs_builder.managers import manager_for
@@ -103,6 +105,24 @@ def test_progress_is_read_from_the_managers_lines() -> None:
     assert ZYPPER.progress("(16/19) Installing: bash-5.2.x86_64 [..done]") == Progress(16, 19)
     retrieving = "Retrieving: bash-5.2.x86_64 (repository-1) (1/4),   7.8 KiB"
     assert ZYPPER.progress(retrieving) == Progress(1, 4)
+
+
+@pytest.mark.parametrize("one", [DNF, ZYPPER])
+def test_a_number_without_end_is_no_progress(one: Manager) -> None:
+    assert one.progress(f"({'9' * 5000}/{'9' * 5000}): x") is None
+
+
+@pytest.mark.parametrize(
+    ("one", "line"),
+    [
+        (DNF, "cannot install the best candidate for the job\n"),
+        (ZYPPER, "Download (curl) error for 'x'\n"),
+    ],
+)
+def test_what_a_scriptlet_prints_is_explained_in_no_time(one: Manager, line: str) -> None:
+    begun = time.monotonic()
+    one.explain(line * 50_000)
+    assert time.monotonic() - begun < 10
 
 
 def test_keys_are_checked_unless_a_repository_is_said_to_be_unsigned() -> None:
