@@ -78,7 +78,15 @@ def prune(root: Path, keep: int, in_use: Collection[str]) -> None:
 
 
 def sweep(root: Path) -> None:
-    """Delete what a crash left half made or half deleted."""
+    """Delete what a crash left half made or half deleted.
+
+    Where it came between the two renames of show(), the current version is aside: it comes back.
+    """
+    shown = root / os.readlink(root / CURRENT) if (root / CURRENT).is_symlink() else None
+    if shown and _ID.fullmatch(shown.name) and not shown.exists():
+        for whole in root.glob(f"{_GOING}*/{shown.name}"):
+            os.rename(whole, shown)
+            break
     for left in (*root.glob(f"{_MAKING}*"), *root.glob(f"{_GOING}*")):
         if left.is_symlink() or not left.is_dir():
             left.unlink()

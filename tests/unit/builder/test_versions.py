@@ -94,6 +94,16 @@ def test_the_seconds_of_each_step_are_counted(tmp_path: Path) -> None:
     assert tell.seconds == {"download": 2.0, "install": 2.0, "ramdisk": 2.0}
 
 
+def test_a_crash_between_the_renames_of_a_version_loses_none(tmp_path: Path) -> None:
+    make(tmp_path, ONE)
+    (tmp_path / ".old-x").mkdir()
+    (tmp_path / ONE).rename(tmp_path / ".old-x" / ONE)
+    (tmp_path / ".new-x" / "version").mkdir(parents=True)
+    versions.sweep(tmp_path)
+    assert versions.current(tmp_path) == ONE
+    assert there(tmp_path) == [ONE, "current"]
+
+
 def test_no_depth_hinders_what_is_deleted(tmp_path: Path) -> None:
     with versions.aside(tmp_path) as work:
         fd = os.open(work, os.O_RDONLY)
