@@ -36,6 +36,9 @@ _SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9@._:\\-]{0,200}")
 _HOSTNAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,62}[A-Za-z0-9])?")
 _HASH = re.compile(r"[!*]?|\$[0-9a-z]{1,3}\$[A-Za-z0-9./$=,]{8,300}")
 _SSH_KEY = re.compile(r"[a-z0-9@.-]{3,64} [A-Za-z0-9+/=]{16,8192}(?: [ -~]*)?")
+_PROGRAM = re.compile(r"/[A-Za-z0-9/._+-]{1,200}")
+_PLAIN = re.compile(r"(?:[ -#%-~]|\$(?!\{))*")
+_IPXE = frozenset({";", "||", "&&"})
 _TTY = re.compile(r"tty[A-Za-z]{1,8}[0-9]{1,3}")
 
 
@@ -50,6 +53,14 @@ def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _cmdline(value: str) -> str:
+    """As the appliance takes it: iPXE runs some of what stands in its scripts, and cannot quote."""
+    words = value.split()
+    if not _PLAIN.fullmatch(value) or any(word in _IPXE or word[0] == "#" for word in words):
+        raise ValueError("printable ASCII is taken, without ${ and without the words ; || && #…")
+    return value
 
 
 def _words(value: object) -> object:
@@ -152,8 +163,8 @@ class Recipe(_Part):
     headroom_mib: int = Field(default=64, ge=0, le=65536)
     keep: int = Field(default=1, ge=0, le=100)  # replaced versions that stay
     default: bool = False
-    cmdline: Annotated[str, Field(max_length=1000)] = ""
-    init: Annotated[str, _matching(re.compile(r"/[!-~]{1,200}"), "program's path")] = "/sbin/init"
+    cmdline: Annotated[str, Field(max_length=1000), AfterValidator(_cmdline)] = ""
+    init: Annotated[str, _matching(_PROGRAM, "program's path")] = "/sbin/init"
 
     @property
     def wanted(self) -> tuple[str, ...]:

@@ -70,6 +70,11 @@ def test_words_and_lists_are_the_same(tmp_path: Path) -> None:
     assert recipe(tmp_path, FEDORA + "packages: bash vim\nformats: nfs\n") == listed
 
 
+def test_a_command_line_may_hold_what_kernels_take(tmp_path: Path) -> None:
+    line = 'a.b="c d" e=$f,g#h quiet'
+    assert recipe(tmp_path, f"{FEDORA}cmdline: '{line}'\n").cmdline == line
+
+
 def test_an_unknown_key_names_its_line_and_the_nearest_one(tmp_path: Path) -> None:
     said = fault(tmp_path, FEDORA + "\npakages: [bash]\n")
     assert said == "mine.yaml:7: unknown key 'pakages'; did you mean `packages:`?"
@@ -103,6 +108,10 @@ def test_an_unknown_key_of_a_repository_is_told_too(tmp_path: Path) -> None:
         (FEDORA + "formats: []", "`formats:` is empty"),
         (FEDORA + "keep: -1", "mine.yaml:6: keep: "),
         (FEDORA + "hostname: 'a\n\n  b'", "is no host name"),
+        (FEDORA + "cmdline: quiet ${x}", "mine.yaml:6: cmdline: printable ASCII is taken"),
+        (FEDORA + "cmdline: quiet && reboot", "mine.yaml:6: cmdline: printable ASCII is taken"),
+        (FEDORA + 'cmdline: "a\\nb"', "mine.yaml:6: cmdline: printable ASCII is taken"),
+        (FEDORA + "init: /bin/a;b", "is no program's path"),
         ("from: dnf\nfrom: tar", "mine.yaml:2: from is there twice"),
         ("from: &a dnf\nrelease: *a", "mine.yaml:1: anchors and aliases"),
         ("from: " + "[" * 10_000, "nested deeper than 20 levels"),
