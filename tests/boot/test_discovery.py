@@ -27,7 +27,10 @@ from tests.unit.neopxe.test_captures import CONFIGURATION, DISCOVERY, FILES, WHE
 # The recordings hold what is found here; to find it anew takes two minutes.
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
-SETTINGS = {"BOOTDROP_BIOS_LOADER": "pxelinux"}
+SETTINGS = {
+    "BOOTDROP_BIOS_LOADER": "pxelinux",
+    "BOOTDROP_PROMPT_TIMEOUT": "1",  # else dhcpd tells UEFI its loader
+}
 HARDWARE = {"bios": Hardware("bios"), "uefi": Hardware("uefi", option_rom=False)}
 BOOT = 60  # seconds
 PXE = "udp and (port 67 or port 68 or port 4011)"
