@@ -149,6 +149,8 @@ def recipe_new(paths: Paths, name: str, source: str) -> Path:
         raise CannotDo(f"{source}: no such recipe; there are: {', '.join(brought)}")
     paths.recipes.mkdir(exist_ok=True)
     target = paths.recipes / f"{name}{_SUFFIX}"
+    if (other := target.with_suffix(_SUFFIXES[1])).exists():
+        raise CannotDo(f"boot/recipes/{other.name}: is there already, and names the same root")
     new = paths.recipes / f".{target.name}.{os.getpid()}.new"  # the builder shall not see half
     try:
         new.write_bytes(brought[source].read_bytes())

@@ -139,6 +139,13 @@ def test_a_new_recipe_is_a_copy_and_nothing_else_is_there(paths: Paths) -> None:
     assert list(paths.recipes.iterdir()) == [target]
 
 
+def test_a_recipe_is_not_hidden_by_one_of_the_other_suffix(paths: Paths) -> None:
+    paths.recipes.mkdir(parents=True)
+    (paths.recipes / "lab.yml").write_text("mine")
+    with pytest.raises(CannotDo, match=r"lab\.yml: is there already"):
+        recipe_new(paths, "lab", "fedora")
+
+
 def test_a_recipe_is_never_overwritten(paths: Paths) -> None:
     recipe_new(paths, "lab", "fedora").write_text("mine")
     with pytest.raises(CannotDo, match="is there already"):
