@@ -149,7 +149,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     That a sandbox ends with its unshare is a wish which its first process can take back: by
     prctl(2), or by becoming another user (PR_SET_PDEATHSIG). With that one its namespace ends.
     """
-    process.send_signal(signal.SIGSTOP)  # so that it awaits no child, whose ID another could get
+    if process.poll() is not None:
+        return
+    os.kill(process.pid, signal.SIGSTOP)  # so that it awaits no child, whose ID another could get
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     children = [os.pidfd_open(child) for child in _children(process.pid)]
     for child in children:

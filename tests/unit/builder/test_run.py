@@ -83,6 +83,16 @@ def test_what_a_tick_raises_ends_the_command(tmp_path: Path) -> None:
         run(["tail", "-f", "/dev/null"], log, Watch(10, tick=full))
 
 
+def test_what_a_tick_raises_is_told_of_a_command_that_has_ended(tmp_path: Path) -> None:
+    def full() -> None:
+        raise BuildFailed("the volume is full")
+
+    # What it left has its output still: the end of that is not there yet.
+    script = "sleep 3 & exit 0"
+    with Log(tmp_path / "build.log") as log, pytest.raises(BuildFailed, match="is full"):
+        run(["sh", "-c", script], log, Watch(10, tick=full))
+
+
 def test_a_log_has_an_end(tmp_path: Path) -> None:
     with Log(tmp_path / "build.log", largest=10) as log:
         for _ in range(5):
