@@ -159,10 +159,10 @@ class Service:
 
     def _work(self) -> None:
         while True:
-            name = self._queue.get()
-            if name is None:
-                self._settle()
-                continue
+            self._take(self._queue.get())
+
+    def _take(self, name: str | None) -> None:
+        if name is not None:
             with self._lock:
                 job = self._building = self._jobs.pop(name)
             try:
@@ -173,7 +173,7 @@ class Service:
             finally:
                 with self._lock:
                     self._building = None
-            self._settle()
+        self._settle()
 
     def _settle(self) -> None:
         try:
