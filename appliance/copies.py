@@ -14,6 +14,9 @@ from appliance.catalog.image import LONGEST
 _FICLONE = 0x40049409  # include/uapi/linux/fs.h: share the blocks instead of copying them
 _PIECE = 1 << 20  # bytes
 
+# Seconds that a copy which was replaced stays: a machine may be loading it.
+RETIRE_AFTER = 900.0
+
 # Why a volume takes no copy, and what to do.
 REFUSALS = {
     errno.ENOSPC: "no space is left on the volume: delete something",

@@ -14,15 +14,13 @@ from appliance.menu import RescueRoot
 from appliance.paths import Paths
 from appliance.provisions import publish_loaders, publish_rescue_roots
 from appliance.store import Store
-from appliance.volume import blocked, read_only, refusal
+from appliance.volume import VOLUME_LOOK, blocked, read_only, refusal
 from appliance.watch import WatchedFolder
 
 # Seconds that new kernels are copied for before those that are ready get into the menu.
 _BATCH = 0.25
 # Seconds until a kernel that changed while it was copied is looked at again.
 _CHANGING_LOOK = 0.3
-# Seconds until a volume that could not be read or written is tried again.
-_VOLUME_LOOK = 5.0
 
 
 class Kernels:
@@ -66,7 +64,7 @@ class Kernels:
                     self._follow_root()
                 except OSError as error:
                     self._fault(refusal(self._paths, error))
-                    self._folder.rescan_in(_VOLUME_LOOK)
+                    self._folder.rescan_in(VOLUME_LOOK)
                     continue
                 before, self.catalog = self.catalog, catalog
                 for line in differences(before or Catalog(), catalog):
@@ -103,7 +101,7 @@ class Kernels:
         why = read_only(self._paths) or self._store.blocked
         self._fault(blocked(self._paths, why) if why else unretired)
         if why:
-            self._folder.rescan_in(_VOLUME_LOOK)
+            self._folder.rescan_in(VOLUME_LOOK)
 
     def _follow_root(self) -> None:
         # Held open: of a folder that is gone, the next one may get the same number.

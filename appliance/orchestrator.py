@@ -32,11 +32,9 @@ from appliance.silence import SilenceWatch
 from appliance.situation import Situation, base_url
 from appliance.status import KernelStatus, RefusedFile, Status
 from appliance.supervision import NotSupervised, Supervision
-from appliance.volume import refusal
+from appliance.volume import VOLUME_LOOK, refusal
 
 NAME = "bootdrop"  # whose lines the orchestrator's own are
-# Seconds until a volume that could not be written is tried again.
-_VOLUME_LOOK = 5.0
 # Seconds until an interface or a port that cannot be used yet is tried again.
 _NETWORK_LOOK = 2.0
 
@@ -225,7 +223,7 @@ class Orchestrator:
                 self._fault("published", None)
             except OSError as error:
                 self._fault("published", refusal(self._paths, error))
-                self._again.within(_VOLUME_LOOK)
+                self._again.within(VOLUME_LOOK)
             try:
                 outcomes = await reconcile(self._situation, ALL, self._renderer, self._supervision)
             except NotSupervised as refused:  # supervisord itself is being stopped

@@ -49,7 +49,7 @@ from appliance.catalog.root import (
     read_json,
 )
 from appliance.catalog.roots import LAYER, LAYER_MANIFEST, MODULES, variant_file
-from appliance.copies import BLOCKED, REFUSALS, require_room, share_file
+from appliance.copies import BLOCKED, REFUSALS, RETIRE_AFTER, require_room, share_file
 from appliance.files import make_folder, open_file, read_file, replace_file
 from appliance.store import safe_name
 
@@ -75,7 +75,7 @@ class RootStore:
         self,
         published: Path,
         roots: Path,
-        retire_after: float = 900.0,
+        retire_after: float = RETIRE_AFTER,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._published = published

@@ -16,12 +16,11 @@ from appliance.files import read_file, replace_file
 from appliance.paths import Paths
 from appliance.root_store import RootStore
 from appliance.status import RootStatus
+from appliance.volume import VOLUME_LOOK
 from appliance.watch import WatchedFolder
 
 # A build's folders lie in roots/NAME/ID; the trees in them are none of ours.
 _DEPTH = 2
-# Seconds until a volume that could not be read or written is tried again.
-_VOLUME_LOOK = 5.0
 _IN_USE = PurePosixPath("requests", "in-use.json")
 
 
@@ -66,11 +65,11 @@ class Roots:
                 catalog, builds, broken = await asyncio.to_thread(self._scan_and_publish)
             except OSError as error:
                 self._fault(error)
-                self._folder.rescan_in(_VOLUME_LOOK)
+                self._folder.rescan_in(VOLUME_LOOK)
                 continue
             self._fault(self._blocked)
             if self._blocked is not None:
-                self._folder.rescan_in(_VOLUME_LOOK)
+                self._folder.rescan_in(VOLUME_LOOK)
             self._tell(catalog, builds, broken)
             if catalog != self.catalog:
                 self.catalog = catalog

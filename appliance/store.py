@@ -36,7 +36,7 @@ from appliance.catalog.model import (
 )
 from appliance.catalog.openat import Fingerprint, NotReadable, open_inside, resolve
 from appliance.catalog.pairing import Role
-from appliance.copies import BLOCKED, REFUSALS, copy_file, require_room, unpack_file
+from appliance.copies import BLOCKED, REFUSALS, RETIRE_AFTER, copy_file, require_room, unpack_file
 from appliance.files import make_folder, read_file
 
 _LOG = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Store:
         published: Path,
         kernels: Path,
         keep: int,
-        retire_after: float = 900.0,
+        retire_after: float = RETIRE_AFTER,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._published = published

@@ -9,6 +9,9 @@ from pathlib import Path
 from appliance.copies import BLOCKED, REFUSALS
 from appliance.paths import Paths
 
+# Seconds until a volume that could not be read or written is tried again.
+VOLUME_LOOK = 5.0
+
 
 def refusal(paths: Paths, error: OSError) -> str:
     """Say which file of the volume could not be written, and what to do."""
