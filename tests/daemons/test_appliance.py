@@ -171,7 +171,7 @@ def test_without_an_interface_the_log_says_what_to_put_into_env_and_http_runs(la
     (reason,) = status.reasons
     assert "put BOOTDROP_INTERFACE=NAME into .env" in reason
     assert "br0 (192.168.10.1/24)" in reason
-    lab.feed.wait_event(lambda event: event.daemon == "nginx" and event.text == "serving", 10)
+    lab.wait_status(lambda status: "nginx" in status.serving, 10)
     _, said = lab.exec_appliance(["bootdrop", "status"])
     assert "dhcpd    idle: no network to boot on" in said
 

@@ -66,14 +66,10 @@ def test_a_dhcp_server_that_comes_later_stops_ours_and_force_does_not_care(lab: 
         assert offers(lab, stopped) == []
         forced = time.time()
         lab.restart({"BOOTDROP_DHCP": "force"})
-        lab.feed.wait_event(lambda event: serves(event, "dhcpd"), 30, forced)
+        lab.wait_status(lambda status: "dhcpd" in status.serving, 30, forced)
         assert "machines may take its addresses" in "".join(
             lab.wait_status(names_the_rival, 30, forced).reasons
         )
-
-
-def serves(event: Event, daemon: str) -> bool:
-    return event.daemon == daemon and event.text == "serving"
 
 
 @pytest.mark.parametrize(

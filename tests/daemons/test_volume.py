@@ -115,9 +115,7 @@ def test_a_volume_without_a_byte_left_keeps_the_menu_and_recovers_by_itself(
     killed = time.time()
     small.kill_appliance()
     status = small.wait_status(lambda status: "one" in status.kernels, 20, since=killed)
-    small.feed.wait_event(
-        lambda event: (event.daemon, event.text) == ("nginx", "serving"), 10, killed
-    )
+    small.wait_status(lambda status: "nginx" in status.serving, 10, since=killed)
     assert set(fetch(small)) >= set(before)
     user(small, "rm ../filler")
     small.wait_status(lambda status: set(status.kernels) == {"one", "two"}, 15)

@@ -45,6 +45,7 @@ class Status:
     pending: tuple[str, ...]
     address: str  # the server's IPv4 address, "" without a network
     default: str  # title of the entry that boots when nobody chooses
+    serving: frozenset[str]  # names of the daemons that have proven that they serve
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Status:
@@ -58,6 +59,9 @@ class Status:
             pending=tuple(line["pending"]),
             address=line["address"],
             default=line["default"],
+            serving=frozenset(
+                each["name"] for each in line["daemons"] if each["phase"] == "serving"
+            ),
         )
 
 
@@ -128,7 +132,8 @@ class Feed:
     ) -> Event:
         """Return the first event after `since` (epoch) that satisfies `predicate`.
 
-        Past events count. Raises WaitedInVain.
+        Past events count, but those of an appliance's first moments may have passed before anybody
+        could ask it: its status tells what became of them. Raises WaitedInVain.
         """
         found = self._wait(
             lambda: next(
