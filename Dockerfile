@@ -34,10 +34,12 @@ RUN sh /rescue/build.sh /out/x86_64 "$(command -v busybox)" \
  && sh /rescue/build.sh /out/arm64 /arm64/usr/bin/busybox
 
 FROM debian:trixie-slim
-# python3 runs the orchestrator and neopxe; iproute2 reads the interfaces.
+# python3 runs the orchestrator and neopxe; iproute2 reads the interfaces; libnfs-utils asks our
+# NFS server as a machine does; openssh-client makes the host keys of machines' clones.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     apt-get update -q && apt-get install -qy --no-install-recommends \
-    iproute2 isc-dhcp-server nginx-light python3 radvd rarpd tftpd-hpa \
+    e2fsprogs iproute2 isc-dhcp-server libnfs-utils nfs-ganesha-vfs nfs-kernel-server nginx-light \
+    openssh-client python3 radvd rarpd rpcbind tftpd-hpa \
  && rm -rf /var/lib/apt/lists/* /var/lib/dhcp/* /usr/share/doc /usr/share/man \
  && for user in dhcpd neopxe rarpd; do \
       useradd --system --no-create-home --shell /usr/sbin/nologin "$user"; \

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from appliance.run import run
-from appliance.settings import AddressRange, Settings
+from appliance.settings import Settings
+from appliance.settings_types import AddressRange
 
 # The article's range starts at the tenth address; below it an admin keeps fixed ones.
 _FIRST_LEASED = 10

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import BinaryIO
 
-from appliance import menu, network, settings
+from appliance import menu, network, settings, settings_load
 from appliance.alarm import Alarm
 from appliance.catalog.model import Catalog
 from appliance.control import ControlServer
@@ -42,7 +42,7 @@ _NETWORK_LOOK = 2.0
 async def serve(paths: Paths) -> None:
     """Run until the process is ended. Standard input and output belong to supervisord."""
     pipe = listener.take_stdout()
-    orchestrator = Orchestrator(settings.load(paths.settings), paths, Hub())
+    orchestrator = Orchestrator(settings_load.load(paths.settings), paths, Hub())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(orchestrator.hear_supervisord(pipe))
         tasks.create_task(orchestrator.run())
@@ -261,7 +261,7 @@ class Orchestrator:
             found,
             self._neighbours.other_router(found),
             self._neighbours.other_dhcp_servers(found),
-            self._landlock,
+            landlock=self._landlock,
         )
 
     def _tell_menu(self, plan: menu.Menu) -> None:

@@ -34,6 +34,16 @@ class Paths:
         return self.boot / "recipes"
 
     @property
+    def machines(self) -> Path:
+        """Writable layers of machines over roots' versions; ours alone."""
+        return self.boot / "machines"
+
+    @property
+    def exports(self) -> Path:
+        """What NFS serves: a small file system of its own, of mount points and nothing else."""
+        return self.run / "exports"
+
+    @property
     def published(self) -> Path:
         """Root of TFTP and HTTP: immutable copies and menus."""
         return self.boot / "published"

@@ -320,6 +320,7 @@ class RootStore:
             is_default=manifest.default,
             cmdline=manifest.cmdline,
             init=manifest.init,
+            share=manifest.share,
             formats=manifest.formats.names,
             size=manifest.formats.size,
             built_at=root.built_at,

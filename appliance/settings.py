@@ -1,32 +1,27 @@
 """Every setting in one table: name, default, unit, what is allowed and one sentence.
 
 The environment (`BOOTDROP_…`) wins over the YAML file, which wins over the defaults. `.env.example`
-and docs/settings.md are generated from this table (settings_docs.py).
+and docs/settings.md are generated from this table (settings_docs.py); settings_load.py reads it.
 """
 
 from __future__ import annotations
 
-import difflib
-import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
     YamlConfigSettingsSource,
 )
 
 from appliance.hosts import Hosts
+from appliance.settings_types import PRINTABLE, Range, is_plain_cmdline, yaml_off
 
 PREFIX = "BOOTDROP_"
 
@@ -40,51 +35,7 @@ COMPOSE_VARIABLES: Mapping[str, str] = {
 }
 
 
-class InvalidSettings(Exception):
-    """Wrong settings; `problems` has one line for each, ready to be shown."""
-
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-@dataclass(frozen=True)
-class AddressRange:
-    """Addresses from `first` to `last`, both included."""
-
-    first: IPv4Address
-    last: IPv4Address
-
-    @classmethod
-    def parse(cls, text: object) -> AddressRange:
-        """Read `FIRST-LAST`; ValueError when it is anything else or runs backwards."""
-        if isinstance(text, AddressRange):
-            return text
-        first, separator, last = str(text).partition("-")
-        if not separator:
-            raise ValueError("no '-' in it")
-        parsed = cls(IPv4Address(first.strip()), IPv4Address(last.strip()))
-        if parsed.first > parsed.last:
-            raise ValueError("it ends before it begins")
-        return parsed
-
-    def __contains__(self, address: IPv4Address) -> bool:
-        return self.first <= address <= self.last
-
-    def __str__(self) -> str:
-        return f"{self.first}-{self.last}"
-
-
-def _yaml_off(value: object) -> object:
-    # YAML 1.1 reads a bare `off` as false.
-    return "off" if value is False else value
-
-
-Range = Annotated[AddressRange, BeforeValidator(AddressRange.parse), PlainSerializer(str)]
-
 _SHORTEST_LEASE = 60  # seconds
-_PRINTABLE = re.compile(r"[\x20-\x7e]*")
-_IPXE_SYNTAX = frozenset({";", "||", "&&"})
 _INTERFACE = re.compile(r"[^\s/]{1,15}")
 
 
@@ -94,19 +45,6 @@ def _setting(default: Any, section: str, sentence: str, allowed: str, **limits: 
         description=sentence,
         json_schema_extra={"section": section, "allowed": allowed},
         **limits,
-    )
-
-
-def is_plain_cmdline(text: str) -> bool:
-    """Tell whether a command line is printable ASCII of which iPXE would run nothing.
-
-    It would expand `${`, and end the command or begin a comment at some words; there is no way to
-    quote them.
-    """
-    return (
-        _PRINTABLE.fullmatch(text) is not None
-        and "${" not in text
-        and not any(word in _IPXE_SYNTAX or word.startswith("#") for word in text.split())
     )
 
 
@@ -180,7 +118,7 @@ class Settings(BaseSettings):
         ge=60,
         le=604800,
     )
-    dhcp: Annotated[Literal["auto", "force", "off"], BeforeValidator(_yaml_off)] = _setting(
+    dhcp: Annotated[Literal["auto", "force", "off"], BeforeValidator(yaml_off)] = _setting(
         "auto",
         "Network",
         "Whether addresses are given by DHCP: `auto` stops where another server answers, `force` "
@@ -203,7 +141,7 @@ class Settings(BaseSettings):
         "the same one by DHCP and BOOTP. Nothing answers RARP when not set.",
         "MAC=ADDRESS words, such as 52:54:00:12:34:56=192.168.10.5, each MAC and address once",
     )
-    radvd: Annotated[Literal["auto", "off"], BeforeValidator(_yaml_off)] = _setting(
+    radvd: Annotated[Literal["auto", "off"], BeforeValidator(yaml_off)] = _setting(
         "auto",
         "Network",
         "Router advertisements without router or prefix, which spare iPXE a wait of seconds; "
@@ -320,6 +258,91 @@ class Settings(BaseSettings):
         ge=1,
         le=65535,
     )
+    nfs: Annotated[Literal["auto", "kernel", "ganesha", "off"], BeforeValidator(yaml_off)] = (
+        _setting(
+            "auto",
+            "NFS",
+            "What serves roots over NFS: the kernel's nfsd, or nfs-ganesha in user space; `auto` "
+            "takes the kernel's where it can be had and nobody else uses it.",
+            "auto, kernel, ganesha or off",
+        )
+    )
+    nfs_version: Literal["auto", "3", "4.0", "4.1", "4.2"] = _setting(
+        "auto",
+        "NFS",
+        "Version that machines mount their root with; `auto` is 4.2 where the kernel is known to "
+        "have it, else 3.",
+        "auto, 3, 4.0, 4.1 or 4.2",
+    )
+    nfs_options: str = _setting(
+        "rsize=1048576,wsize=1048576,hard",
+        "NFS",
+        "Options that machines mount their root with, besides version and tcp (nfs(5)).",
+        "words joined by commas, without spaces",
+        max_length=200,
+        pattern=r"^[A-Za-z0-9_=.:,-]*$",
+    )
+    nfs_ip: str = _setting(
+        "dhcp",
+        "NFS",
+        "What kernels without an initrd are told of their network, the value of `ip=` "
+        "(Documentation/admin-guide/nfs/nfsroot.rst); name and device are put in where known.",
+        "dhcp, bootp, rarp, both, any, on, off, none, or CLIENT:SERVER:GATEWAY:NETMASK:NAME:DEVICE:"
+        "METHOD with parts left empty",
+        max_length=200,
+    )
+    nfs_share: Literal["clone", "ro", "rw"] = _setting(
+        "clone",
+        "NFS",
+        "How machines share a root whose recipe does not say: each has a writable clone of its "
+        "own, or all read one (ro), or all write one (rw).",
+        "clone, ro or rw",
+    )
+    nfs_writes: Literal["async", "sync"] = _setting(
+        "async",
+        "NFS",
+        "When a write is answered: at once, or when it is on the disk (exports(5)); docs/nfs.md "
+        "says what that means.",
+        "async or sync",
+    )
+    nfs_threads: int = _setting(
+        8,
+        "NFS",
+        "Threads of the kernel's NFS server.",
+        "1 to 1024",
+        ge=1,
+        le=1024,
+    )
+    nfs_default_path: bool = _setting(
+        False,
+        "NFS",
+        "Serve each machine's root also as /tftpboot/ADDRESS, where a kernel looks that is told "
+        "root=/dev/nfs and no path.",
+        "true or false",
+    )
+    nfs_first: bool = _setting(
+        False,
+        "NFS",
+        "Boot a root over NFS when nobody chooses, where it can also be booted from memory.",
+        "true or false",
+    )
+    layers: int = _setting(
+        256,
+        "NFS",
+        "Writable layers that are kept for machines; then those that no machine wrote to make "
+        "room, and then none is made.",
+        "1 to 100000",
+        ge=1,
+        le=100000,
+    )
+    layer_size: int = _setting(
+        16384,
+        "NFS",
+        "Size that a machine's layer may grow to before it can only be read, in MiB.",
+        "16 to 16777216 MiB",
+        ge=16,
+        le=16777216,
+    )
     keep: int = _setting(
         3,
         "Store",
@@ -346,7 +369,7 @@ class Settings(BaseSettings):
     @field_validator("prompt")
     @classmethod
     def _printable(cls, value: str) -> str:
-        if not _PRINTABLE.fullmatch(value):
+        if not PRINTABLE.fullmatch(value):
             raise ValueError("not printable ASCII")
         return value
 
@@ -387,62 +410,3 @@ def metadata(info: FieldInfo) -> dict[str, str]:
     extra = info.json_schema_extra
     assert isinstance(extra, dict)
     return {key: str(value) for key, value in extra.items()}
-
-
-def load(yaml_file: Path | None = None, *, must_exist: bool = False) -> Settings:
-    """Read the settings; InvalidSettings names each wrong one, where it stands and what may be."""
-
-    if yaml_file is not None and must_exist and not yaml_file.is_file():
-        raise InvalidSettings((f"{yaml_file}: there is no such file",))
-
-    class FromFile(Settings):
-        model_config = SettingsConfigDict(yaml_file=yaml_file)
-
-    def said(field: str, value: object) -> str:
-        if variable(field) in os.environ:
-            return f"{variable(field)}={value}"
-        return f"{yaml_file}: {field}: {value}"
-
-    problems = _misspelt_variables()
-    try:
-        settings = FromFile()
-    except ValidationError as error:
-        # The first of a field's errors is enough: each comes with all that is allowed.
-        by_field = {str(each["loc"][0]): each for each in reversed(error.errors())}
-        for field, each in reversed(by_field.items()):
-            if each["type"] == "extra_forbidden":
-                reason = f"no such setting{_nearest(field)}"
-            else:
-                reason = f"not allowed here; allowed: {allowed(field)}"
-            problems.append(f"{said(field, each['input'])}: {reason}")
-        raise InvalidSettings(tuple(problems)) from None
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
-        where = f"{yaml_file}:{mark.line + 1}:{mark.column + 1}" if mark else f"{yaml_file}"
-        raise InvalidSettings((*problems, f"{where}: not YAML: {problem}")) from None
-    except (OSError, ValueError, SettingsError) as error:
-        reason = f"{yaml_file}: must hold `name: value` lines, such as `http_port: 80`: {error}"
-        raise InvalidSettings((*problems, reason)) from None
-    if settings.max_lease_time < settings.lease_time:
-        field = "max_lease_time" if "max_lease_time" in settings.model_fields_set else "lease_time"
-        problems.append(
-            f"{said(field, getattr(settings, field))}: not allowed here; the longest lease "
-            f"({settings.max_lease_time} s) must not be under lease_time ({settings.lease_time} s)"
-        )
-    if problems:
-        raise InvalidSettings(tuple(problems))
-    return settings
-
-
-def _misspelt_variables() -> list[str]:
-    known = {variable(field) for field in Settings.model_fields} | set(COMPOSE_VARIABLES)
-    return [
-        f"{name}={value}: no such setting{_nearest(name.removeprefix(PREFIX).lower(), variable)}"
-        for name, value in os.environ.items()
-        if name.startswith(PREFIX) and name not in known
-    ]
-
-
-def _nearest(name: str, spell: Callable[[str], str] = str) -> str:
-    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-    return f"; did you mean {spell(near[0])}?" if near else "; docs/settings.md lists them"

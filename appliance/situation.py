@@ -9,6 +9,7 @@ from appliance import firmware_menu
 from appliance.firmware_menu import FirmwareMenu
 from appliance.menu import Menu
 from appliance.network import Network
+from appliance.nfs.export import NOT_DECIDED, NfsService
 from appliance.paths import Paths
 from appliance.settings import Settings
 
@@ -33,6 +34,7 @@ class Situation:
     other_router: str | None = None  # address of one that advertises; None while listening for it
     # Addresses of others that answer DHCP; None while listening for them.
     other_dhcp_servers: tuple[IPv4Address, ...] | None = None
+    nfs: NfsService = NOT_DECIDED
     landlock: bool = True  # the kernel lets a process give up its access to files
 
     @property

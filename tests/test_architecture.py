@@ -25,12 +25,13 @@ LAYERS = (
     ("firmware_menu",),
     ("menu", "root_store"),
     ("ramdisks", "store", "network"),
+    ("nfs",),
     ("volume",),
-    ("catalog", "copies", "settings_docs"),
+    ("catalog", "copies", "settings_docs", "settings_load"),
     ("ports",),
     ("neopxe", "ethernet"),
     ("settings", "paths", "run", "files", "alarm", "supervisord"),
-    ("hosts",),
+    ("hosts", "settings_types"),
 )
 ORDER = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}
 

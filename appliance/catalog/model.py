@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import Literal
 
 from appliance.catalog.decompress import Compression
 
@@ -161,6 +162,7 @@ class PublishedRoot:
     is_default: bool  # its recipe says so
     cmdline: str  # words for every kernel that boots it
     init: str
+    share: Literal["clone", "ro", "rw"] | None  # over NFS; None: its recipe does not say
     formats: tuple[str, ...]  # all that were built, also those that are not for memory
     size: int  # bytes of all its files
     built_at: float  # seconds since the epoch

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from appliance.catalog.decompress import Compression
 from appliance.catalog.model import Arch, RamdiskFormat
-from appliance.settings import is_plain_cmdline
+from appliance.settings_types import is_plain_cmdline
 
 MANIFEST = "root.json"
 LONGEST_MANIFEST = 16 << 20  # bytes: it lists every package
@@ -122,6 +122,7 @@ class RootManifest(_Said):
     default: bool = False
     cmdline: Annotated[str, Field(max_length=1024), AfterValidator(_cmdline)] = ""
     init: _Program = "/sbin/init"
+    share: Literal["clone", "ro", "rw"] | None = None
     formats: Formats
 
 

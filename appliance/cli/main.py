@@ -17,7 +17,7 @@ from appliance.control import NotRunning, ask
 from appliance.network import NoNetwork
 from appliance.paths import Paths
 from appliance.run import CommandFailed
-from appliance.settings import InvalidSettings
+from appliance.settings_load import InvalidSettings
 
 _EXAMPLES = """\
 examples:
@@ -130,12 +130,12 @@ def _render(arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> None:
-    from appliance import settings  # noqa: PLC0415
+    from appliance import settings, settings_load  # noqa: PLC0415
 
     if arguments.write_docs is not None:
         settings_docs.write(arguments.write_docs)
         return
-    for name, value in settings.load(Paths().settings):
+    for name, value in settings_load.load(Paths().settings):
         print(f"{settings.variable(name)}={'' if value is None else value}")
 
 

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from appliance import menu, settings
+from appliance import menu, settings_load
 from appliance.catalog.model import Catalog
 from appliance.daemons import ALL
 from appliance.daemons.containment import landlock_works
@@ -26,7 +26,7 @@ def start(paths: Paths) -> None:
 
     Raises InvalidSettings before anything is started.
     """
-    chosen = settings.load(paths.settings)
+    chosen = settings_load.load(paths.settings)
     # What an earlier life of the container left would be started before it was checked.
     for leftover in paths.run.iterdir() if paths.run.exists() else ():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
@@ -43,16 +43,16 @@ async def render(paths: Paths, yaml_file: Path | None, target: Path) -> int:
     `yaml_file` stands for the container's own file of settings. Raises NoNetwork.
     """
     if yaml_file is None:
-        chosen = settings.load(paths.settings)
+        chosen = settings_load.load(paths.settings)
     else:
-        chosen = settings.load(yaml_file, must_exist=True)
+        chosen = settings_load.load(yaml_file, must_exist=True)
     network = resolve(chosen, await read_interfaces())
     url = base_url(chosen, network)
     catalog = Catalog(Store(paths.published, paths.kernels, chosen.keep).published())
     rescue = rescue_roots(paths.provisions / "rescue")
     roots = RootStore(paths.published, paths.roots).published()
     plan = menu.plan(chosen, catalog, rescue, f"{url}/help.txt", roots)
-    situation = Situation(chosen, paths, plan, network, "", (), await landlock_works())
+    situation = Situation(chosen, paths, plan, network, "", (), landlock=await landlock_works())
     tree = everything(situation, ALL, Renderer(paths.templates))
     write_tree(tree, target)
     return len(tree)

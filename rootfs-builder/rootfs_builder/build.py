@@ -113,6 +113,7 @@ def _finish(name: str, site: Site, made: Path) -> str:
             default=wanted.default,
             cmdline=wanted.cmdline,
             init=wanted.init,
+            share=wanted.share,
             recipe=wanted.model_dump(mode="json", by_alias=True, exclude_unset=True),
             packages=installed,
             files=files,

@@ -65,6 +65,7 @@ class Manifest:
     default: bool = False
     cmdline: str = ""
     init: str = "/sbin/init"
+    share: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     packages: tuple[Package, ...] = ()
     files: int = 0

@@ -165,6 +165,7 @@ class Recipe(_Part):
     default: bool = False
     cmdline: Annotated[str, Field(max_length=1000), AfterValidator(_cmdline)] = ""
     init: Annotated[str, _matching(_PROGRAM, "program's path")] = "/sbin/init"
+    share: Literal["clone", "ro", "rw"] | None = None  # over NFS; None: as the appliance is set
 
     @property
     def wanted(self) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ from appliance.catalog.model import (
 from appliance.menu import Menu, RescueRoot, plan
 from appliance.network import Interface, Network
 from appliance.paths import Paths
-from appliance.settings import AddressRange, Settings
+from appliance.settings import Settings
+from appliance.settings_types import AddressRange
 from appliance.situation import Situation
 from appliance.store import safe_name
 
@@ -100,6 +101,7 @@ def a_root(  # noqa: PLR0913
         is_default=is_default,
         cmdline=cmdline,
         init=init,
+        share=None,
         formats=("nfs", *forms),
         size=200_000_000,
         built_at=0,

@@ -74,6 +74,7 @@ def test_a_roots_ramdisks_are_published_for_all_to_read(lab: Lab) -> None:
         is_default=True,
         cmdline="quiet",
         init="/sbin/init",
+        share=None,
         formats=("ext2", "cpio", "nfs"),
         size=sum(each.get("bytes", 0) for each in described["formats"].values()),
         built_at=built_at((lab.roots / "my root" / ID / "root.json").stat()),

@@ -7,7 +7,8 @@ import pytest
 
 from appliance import settings_docs
 from appliance.hosts import Host
-from appliance.settings import InvalidSettings, Settings, load, variable
+from appliance.settings import Settings, variable
+from appliance.settings_load import InvalidSettings, load
 
 CHECKOUT = Path(__file__).parents[2]
 
