@@ -17,6 +17,7 @@ from tests.lab.project import SERVER
 pytestmark = pytest.mark.lab
 
 PORT = "8069"
+HANGS_UP_AFTER = 10.0  # seconds, at the soonest: client_header_timeout in nginx.conf
 # Waits, in the appliance, until all but the first of in.tftpd's processes have ended.
 _TRANSFERS_END = """
 import os, select, sys
@@ -114,7 +115,9 @@ def test_a_thousand_slow_connections_keep_nobody_from_being_served(  # noqa: PLR
     digest = hashlib.sha256(test_kernel.read_bytes()).hexdigest()
     times = [float(line.split()[0]) for line in served]
     assert [line.split()[1] for line in served] == 10 * [digest]
-    assert max(times) < 2, times
+    print(f"{kind}: served after at most {max(times):.2f} s")
+    # Before nginx hung up on the first of the slow ones: nobody had to wait for that.
+    assert max(times) < HANGS_UP_AFTER, times
 
 
 @pytest.mark.long
