@@ -31,10 +31,15 @@ def replace_file(folder: Path, path: PurePosixPath, content: bytes) -> None:
             aside = f".{path.name}.new"
             with suppress(FileNotFoundError):
                 os.unlink(aside, dir_fd=parent)
-            with open(os.open(aside, _WRITE, 0o600, dir_fd=parent), "wb") as file:
-                file.write(content)
-                os.fchmod(file.fileno(), 0o644)
-            os.rename(aside, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+            try:
+                with open(os.open(aside, _WRITE, 0o600, dir_fd=parent), "wb") as file:
+                    file.write(content)
+                    os.fchmod(file.fileno(), 0o644)
+                os.rename(aside, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+            except OSError:
+                with suppress(OSError):
+                    os.unlink(aside, dir_fd=parent)
+                raise
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from appliance.health import Health
 from appliance.kernels import Kernels
 from appliance.neighbours import Neighbours
 from appliance.paths import Paths
-from appliance.reconcile import publish_boot_files, published_path, reconcile
+from appliance.reconcile import publish_boot_files, published_path, reconcile, still_offered
 from appliance.render import Renderer
 from appliance.roots import Roots
 from appliance.run import CommandFailed
@@ -222,6 +222,7 @@ class Orchestrator:
                 self._offered = catalog
                 self._fault("published", None)
             except OSError as error:
+                self._offered = still_offered(self._paths, catalog)
                 self._fault("published", refusal(self._paths, error))
                 self._again.within(VOLUME_LOOK)
             try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from appliance import ports
+from appliance.catalog.model import Catalog
 from appliance.daemons.base import ConfigurationRejected, Daemon
 from appliance.daemons.containment import confine
 from appliance.events.hub import printable
@@ -24,6 +25,7 @@ from appliance.situation import Situation
 from appliance.supervision import ALIVE, NotSupervised, Supervision
 
 _BOOT_FILES = PurePosixPath("tftp")
+_IPXE_MENU = PurePosixPath("boot.ipxe")
 
 
 class PortTaken(Exception):
@@ -76,6 +78,13 @@ def publish_boot_files(situation: Situation, renderer: Renderer) -> bool:
     # The folders of entries that the firmware's menu no longer lists.
     keep_only(published, ENTRIES, {item.entry.key for item in situation.firmware_menu.kernels})
     return bool(changed)
+
+
+def still_offered(paths: Paths, catalog: Catalog) -> Catalog:
+    """Return what of a catalog is in the menu that machines get, when no new one can be written."""
+    menu = (read_file(paths.published, _IPXE_MENU) or b"").decode("utf-8", "replace")
+    kernels = (kernel for kernel in catalog.kernels if f"/{kernel.kernel} " in menu)
+    return replace(catalog, kernels=tuple(kernels))
 
 
 async def reconcile(

@@ -12,14 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from appliance import menu
+from appliance.catalog.model import Catalog, Initrd, RamdiskFormat
 from appliance.daemons.base import ConfigurationRejected, Daemon, Program
 from appliance.paths import Paths
-from appliance.reconcile import Outcome, publish_boot_files, reconcile, run_folders
+from appliance.reconcile import (
+    Outcome,
+    publish_boot_files,
+    reconcile,
+    run_folders,
+    still_offered,
+)
 from appliance.render import Renderer
 from appliance.settings import Settings
 from appliance.situation import Situation
 from appliance.supervision import NotSupervised, Supervision
-from tests.unit.builders import a_situation
+from tests.unit.builders import a_kernel, a_situation
 
 _SUPERVISORD = """\
 [supervisord]
@@ -213,6 +221,22 @@ def test_what_supervisord_refuses_is_asked_for_again(
         assert await bench.reconcile(bench.situation()) == (Outcome("loop", disturbed=True),)
 
     asyncio.run(test())
+
+
+CPIO = Initrd(RamdiskFormat.CPIO)
+
+
+def test_what_a_menu_offers_that_cannot_be_replaced_is_told_from_the_menu(tmp_path: Path) -> None:
+    one, two = a_kernel("one", initrd=CPIO), a_kernel("two")
+    situation = a_situation()
+    paths = replace(situation.paths, boot=tmp_path)
+    plan = menu.plan(Settings(), Catalog((one,)), (), None)
+    situation = replace(situation, paths=paths, menu=plan)
+    publish_boot_files(situation, Renderer(paths.templates))
+    both = Catalog((two, one))
+    assert still_offered(paths, both) == Catalog((one,))
+    (paths.published / "boot.ipxe").unlink()
+    assert still_offered(paths, both) == Catalog()
 
 
 def test_menus_are_published_by_rename_and_only_when_they_change(tmp_path: Path) -> None:
