@@ -1,0 +1,277 @@
+"""What a kernel lacks to mount its root over NFS, told from its configuration before it boots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from appliance.catalog.model import KernelConfig
+from appliance.nic_drivers import Driver, drivers_of
+
+VERSIONS = ("4.2", "4.1", "4.0", "3")  # of NFS, as nfs(5) writes them
+
+# What Kconfig wants of an option before it takes it (Linux 6.12: net/ipv4/Kconfig, fs/Kconfig,
+# fs/nfs/Kconfig, drivers/base/Kconfig, drivers/net/Kconfig). What an option selects needs no word.
+_DEPENDS_ON: Mapping[str, tuple[str, ...]] = {
+    "INET": ("NET",),
+    "PACKET": ("NET",),
+    "IP_PNP": ("INET",),
+    "IP_PNP_DHCP": ("IP_PNP",),
+    "IP_PNP_BOOTP": ("IP_PNP",),
+    "IP_PNP_RARP": ("IP_PNP",),
+    "NETWORK_FILESYSTEMS": ("NET",),
+    "NFS_FS": ("INET", "FILE_LOCKING", "MULTIUSER", "NETWORK_FILESYSTEMS"),
+    "NFS_V3": ("NFS_FS",),
+    "NFS_V4": ("NFS_FS",),
+    "NFS_V4_0": ("NFS_V4",),
+    "NFS_V4_1": ("NFS_V4",),
+    "NFS_V4_2": ("NFS_V4_1",),
+    "ROOT_NFS": ("NFS_FS", "IP_PNP"),
+    "DEVTMPFS_MOUNT": ("DEVTMPFS",),
+    "TMPFS": ("SHMEM",),
+    "TMPFS_XATTR": ("TMPFS",),
+    "NETDEVICES": ("NET",),
+    "NET_CORE": ("NETDEVICES",),
+    "ETHERNET": ("NETDEVICES",),
+}
+# The release that an option came with; before it, kernels had the thing without asking or not at
+# all, so that its absence tells nothing.
+_SINCE: Mapping[str, tuple[int, ...]] = {
+    "DEVTMPFS": (2, 6, 32),
+    "DEVTMPFS_MOUNT": (2, 6, 32),
+    "ETHERNET": (3, 2),
+    "BINFMT_SCRIPT": (3, 10),
+    "MULTIUSER": (4, 1),
+}
+# NFS_V4 has 4.1 in it, and 4.0 is an option of its own: Linux commits 7537db24806f, 4e0269352534.
+_V4_REGROUPED = (7, 0)
+# Options of which a module does, if it is in the initrd.
+_AS_MODULES = frozenset({"PACKET", "NFS_FS", "NFS_V3", "NFS_V4", "OVERLAY_FS"})
+
+_DYNAMIC = ("IP_PNP_DHCP", "IP_PNP_BOOTP", "IP_PNP_RARP")
+# Any one of these suffices for a method of `ip=` (net/ipv4/ipconfig.c, ic_proto_name). A method
+# that is not built in is taken for none in the long form, which is what machines are told.
+_METHODS: Mapping[str, tuple[str, ...]] = {
+    "dhcp": ("IP_PNP_DHCP",),
+    "bootp": ("IP_PNP_BOOTP",),
+    "rarp": ("IP_PNP_RARP",),
+    "both": ("IP_PNP_BOOTP", "IP_PNP_RARP", "IP_PNP_DHCP"),
+    "any": _DYNAMIC,
+    "on": _DYNAMIC,
+    "off": (),
+    "none": (),
+}
+_METHOD = 6  # its place in client:server:gateway:netmask:name:device:method
+
+
+@dataclass(frozen=True)
+class NfsRoot:
+    """How a machine is to mount its root."""
+
+    version: str  # one of VERSIONS
+    ip: str  # the value of `ip=`; only for kernels that boot without an initrd
+    share: str  # clone, rw, or ro: with a layer in the machine's memory
+    has_initrd: bool  # of dracut or initramfs-tools, which mounts the root
+
+
+@dataclass(frozen=True)
+class MissingDriver:
+    """A network card that was seen, and that a kernel would not."""
+
+    card: str  # "8086:15f3"
+    mac: str  # of a machine that has it
+    drivers: tuple[Driver, ...]  # any one of them would do
+
+    @property
+    def reason(self) -> str:
+        """One line for a person."""
+        wanted = " or ".join(
+            " ".join(f"CONFIG_{option}=y" for option in driver.options) for driver in self.drivers
+        )
+        return f"no driver built in for {self.card} (seen at {self.mac}): {wanted}"
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known of a kernel before it boots. Options are without CONFIG_."""
+
+    works: bool | None  # None: its configuration is not known
+    lacking: tuple[str, ...] = ()  # that it cannot do without, in order of their dependencies
+    advised: tuple[str, ...] = ()  # that it can do without
+    missing_drivers: tuple[MissingDriver, ...] = ()
+    command: str = ""  # for the top of its source tree; "" where nothing is lacking
+
+
+def preflight(
+    config: KernelConfig | None,
+    root: NfsRoot,
+    cards: Mapping[str, str] | None = None,
+    release: str = "",
+) -> Preflight:
+    """Tell what a kernel lacks to mount its root so, on machines with these network cards.
+
+    `cards` names each card with the hardware address of a machine that has it. `release` is the
+    kernel's version; without it, it is taken for one of today's.
+    """
+    if config is None:
+        return Preflight(None)
+    kernel = _Kernel(config, _numbers(release), root.has_initrd)
+    lacks = kernel.lacking(_needed(kernel, root))
+    # The builder's trees have a console of their own, and systemd mounts /dev; other trees may
+    # have neither, and then start without a word.
+    wished = () if root.has_initrd or "DEVTMPFS" in lacks else ("DEVTMPFS_MOUNT",)
+    advised = kernel.lacking(wished)
+    missing = tuple(_missing_drivers(kernel, cards or {}))
+    options = [option for each in missing for option in kernel.options_of(each.drivers)]
+    return Preflight(
+        not lacks, lacks, advised, missing, command(dict.fromkeys([*lacks, *advised, *options]))
+    )
+
+
+def lacking(  # noqa: PLR0913
+    config: KernelConfig | None,
+    version: str,
+    ip: str,
+    share: str,
+    has_initrd: bool,
+    *,
+    release: str = "",
+) -> tuple[str, ...]:
+    """Return the options, without CONFIG_, that a kernel lacks to mount its root over NFS.
+
+    Of a kernel whose configuration is not known nothing is claimed: ().
+    """
+    return preflight(config, NfsRoot(version, ip, share, has_initrd), release=release).lacking
+
+
+def version_for(
+    wanted: str, config: KernelConfig | None, has_initrd: bool, release: str = ""
+) -> str:
+    """Return the version of NFS that a kernel mounts its root with.
+
+    Where it is "auto": 4.2 if the kernel is known to have it, else 3; what it has if it lacks both.
+    """
+    if wanted != "auto":
+        return wanted
+    if config is None:
+        return "3"
+    kernel = _Kernel(config, _numbers(release), has_initrd)
+    having = (each for each in ("4.2", "3", "4.1", "4.0") if not kernel.lacking(kernel.nfs(each)))
+    return next(having, "3")
+
+
+def command(options: Iterable[str]) -> str:
+    """Return what to type at the top of a kernel's source to set options; "" for none."""
+    words = [f"-e {option}" for option in options]
+    return f"scripts/config {' '.join(words)} && make olddefconfig" if words else ""
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    config: KernelConfig
+    release: tuple[int, ...]  # () for one of today's
+    has_initrd: bool
+
+    def lacking(self, needed: Iterable[str]) -> tuple[str, ...]:
+        """Return which of the options it lacks, each after those that it depends on."""
+        found: dict[str, None] = {}
+        for option in needed:
+            self._add(option, found)
+        return tuple(found)
+
+    def nfs(self, version: str) -> tuple[str, ...]:
+        """Return the options for one version of the protocol."""
+        if version == "3":
+            return ("NFS_V3",)
+        # NFS_V4 each time, as it may be a module while the options below it are not.
+        regrouped = self._has_regrouped_v4()
+        return {
+            "4.0": ("NFS_V4", "NFS_V4_0") if regrouped else ("NFS_V4",),
+            "4.1": ("NFS_V4",) if regrouped else ("NFS_V4", "NFS_V4_1"),
+            "4.2": ("NFS_V4", "NFS_V4_2"),
+        }[version]
+
+    def options_of(self, drivers: tuple[Driver, ...]) -> tuple[str, ...]:
+        """Return what has to be set for drivers, each after what it depends on."""
+        found: dict[str, None] = {}
+        for driver in drivers:
+            for option in (*driver.depends_on, *driver.options):
+                self._add(option, found)
+            # A driver cannot be built in that depends on a module.
+            if driver.uses_ptp_clock and ("CONFIG_PTP_1588_CLOCK", "m") in self.config.options:
+                found["PTP_1588_CLOCK"] = None
+        return tuple(found)
+
+    def is_there(self, option: str, module_does: bool) -> bool:
+        """Tell whether the kernel has what an option gives."""
+        name = f"CONFIG_{option}"
+        return self.config.built_in(name) or (module_does and (name, "m") in self.config.options)
+
+    def _add(self, option: str, found: dict[str, None]) -> None:
+        since = _SINCE.get(option)
+        if since is not None and self.release and self.release < since:
+            return
+        if self.is_there(option, self.has_initrd and option in _AS_MODULES):
+            return
+        for before in _DEPENDS_ON.get(option, ()):
+            if before != "NFS_V4_1" or not self._has_regrouped_v4():
+                self._add(before, found)
+        found[option] = None
+
+    def _has_regrouped_v4(self) -> bool:
+        if self.release:
+            return self.release >= _V4_REGROUPED
+        built_in = self.config.built_in
+        return built_in("CONFIG_NFS_V4_0") or (
+            built_in("CONFIG_NFS_V4_2") and not built_in("CONFIG_NFS_V4_1")
+        )
+
+
+def _needed(kernel: _Kernel, root: NfsRoot) -> Iterator[str]:
+    """Yield what a kernel needs, in the order in which a person would look for it."""
+    if root.has_initrd:
+        # Their DHCP clients listen on packet sockets; ROOT_NFS and IP_PNP are not asked.
+        yield from ("BLK_DEV_INITRD", "INET", "PACKET")
+        yield from kernel.nfs(root.version)
+    else:
+        yield "IP_PNP"
+        either = methods(root.ip)
+        if either and not any(kernel.is_there(option, False) for option in either):
+            yield either[0]
+        yield from kernel.nfs(root.version)
+        yield "ROOT_NFS"
+    # Without it systemd does not start (its mount-setup.c: MNT_FATAL), nor do both initrds.
+    yield "DEVTMPFS"
+    if root.share == "ro":
+        # Without the attributes a folder cannot be moved in the layer.
+        yield from ("OVERLAY_FS", "TMPFS", "TMPFS_XATTR")
+        if not root.has_initrd:
+            yield "BINFMT_SCRIPT"
+
+
+def methods(ip: str) -> tuple[str, ...]:
+    """Return the options of which a kernel needs one to find its address by the value of `ip=`."""
+    words = ip.split(":")
+    method = words[0] if len(words) == 1 else "".join(words[_METHOD : _METHOD + 1])
+    if method.startswith("dhcp"):  # `dhcp,TYPE,ID` has a client identifier
+        return _METHODS["dhcp"]
+    if method in _METHODS:
+        return _METHODS[method]
+    # No method: an address that is given is taken as it is, otherwise every method is tried.
+    return () if words[0] else _DYNAMIC
+
+
+def _missing_drivers(kernel: _Kernel, cards: Mapping[str, str]) -> Iterator[MissingDriver]:
+    for card, mac in cards.items():
+        drivers = drivers_of(card)
+        if drivers and not any(
+            all(kernel.is_there(option, kernel.has_initrd) for option in driver.options)
+            for driver in drivers
+        ):
+            yield MissingDriver(card, mac, drivers)
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(\.\d+){1,2}", release)
+    return tuple(map(int, match[0].split("."))) if match else ()
