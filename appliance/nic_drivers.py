@@ -40,7 +40,7 @@ def card_of(bus_id: str) -> str | None:
 
     Returns None for what is on no PCI bus: boards with a device tree tell nothing of use.
     """
-    octets = [int(octet, 16) for octet in bus_id.split(":")]
+    octets = [int(octet, 16) for octet in bus_id.split(":") if octet]
     if len(octets) != 5 or octets[0] != _PCI:
         return None
     return "{:02x}{:02x}:{:02x}{:02x}".format(*octets[1:])

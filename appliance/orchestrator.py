@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from appliance import menu, network, settings, settings_load
 from appliance.alarm import Alarm
+from appliance.cards import Cards
 from appliance.catalog.model import Catalog
 from appliance.control import ControlServer
 from appliance.daemons import ALL
@@ -30,13 +31,15 @@ from appliance.roots import Roots
 from appliance.run import CommandFailed
 from appliance.silence import SilenceWatch
 from appliance.situation import Situation, base_url
-from appliance.status import KernelStatus, RefusedFile, Status
+from appliance.status import KernelStatus, RefusedFile, Status, nfs_status
 from appliance.supervision import NotSupervised, Supervision
 from appliance.volume import VOLUME_LOOK, refusal
 
 NAME = "bootdrop"  # whose lines the orchestrator's own are
 # Seconds until an interface or a port that cannot be used yet is tried again.
 _NETWORK_LOOK = 2.0
+# Seconds in which more machines may tell their network cards before they are written down.
+_CARDS_PAUSE = 1.0
 
 
 async def serve(paths: Paths) -> None:
@@ -80,6 +83,8 @@ class Orchestrator:
         )
         self._neighbours = Neighbours(chosen, self._fault, self._due.set)
         self._silence = SilenceWatch(chosen.http_port, self._silence_changed)
+        self._cards = Cards(paths.state)
+        self._new_cards = Alarm(self._save_cards)
         self._offered = Catalog()  # what the menu that machines get was made from
         self._situation = Situation(chosen, paths, menu.Menu())
         self._notices: frozenset[str] = frozenset()  # of the menu, that were told
@@ -115,6 +120,7 @@ class Orchestrator:
         catalog = self._kernels.catalog or Catalog()
         plan, network_now = self._situation.menu, self._situation.network
         state, reasons = self._health.summary(tuple(dict.fromkeys(self._faults.values())))
+        cards = self._cards.seen
         titles = {entry.key: entry.title for entry in plan.entries} | {menu.LOCAL: "local disk"}
         return Status(
             state="starting" if self._kernels.catalog is None and not reasons else state,
@@ -122,7 +128,10 @@ class Orchestrator:
             daemons=self._health.statuses(),
             address=str(network_now.server) if network_now else "",
             kernels=tuple(
-                KernelStatus(each.name, each.version, each.arch, each.id)
+                KernelStatus(
+                    *(each.name, each.version, each.arch, each.id),
+                    nfs_status(each, self._settings, cards),
+                )
                 for each in self._offered.kernels
             ),
             default=titles.get(plan.default or "", ""),
@@ -159,6 +168,18 @@ class Orchestrator:
         if not self._is_of_a_probe(event):
             self._hub.tell(event)
             self._silence.hear(event)
+            if self._cards.hear(event):
+                self._new_cards.within(_CARDS_PAUSE)
+
+    def _save_cards(self) -> None:
+        """Remember new cards, and say what they mean for kernels."""
+        try:
+            self._cards.save()
+            self._fault("cards", None)
+        except OSError as error:
+            self._fault("cards", f"{error.filename}: {error.strerror}; it is tried again")
+            self._new_cards.within(VOLUME_LOOK)
+        self._control.status_changed()
 
     def _is_of_a_probe(self, event: Event) -> bool:
         """Tell whether an event is about our own health checks, which are no news."""

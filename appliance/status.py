@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from appliance.catalog.model import PublishedKernel, RamdiskFormat
+from appliance.nfs_preflight import NfsRoot, preflight, version_for
+from appliance.settings import Settings
 
 # failed: no machine can boot, as something that every boot needs was given up; it is tried again.
 State = Literal["starting", "ready", "degraded", "failed"]
@@ -30,6 +35,17 @@ class RefusedFile:
 
 
 @dataclass(frozen=True)
+class NfsStatus:
+    """Whether a kernel can mount its root over NFS, by its configuration."""
+
+    works: bool | None = None  # None: its configuration is not known
+    lacking: tuple[str, ...] = ()  # "CONFIG_ROOT_NFS=y", …, in order of their dependencies
+    advised: tuple[str, ...] = ()  # the same, of what it can do without
+    cards: tuple[str, ...] = ()  # a sentence for each network card that was seen and has no driver
+    command: str = ""  # sets all that in a configuration; "" where there is nothing to set
+
+
+@dataclass(frozen=True)
 class KernelStatus:
     """A kernel in the menu."""
 
@@ -37,6 +53,7 @@ class KernelStatus:
     version: str
     arch: str
     id: str
+    nfs: NfsStatus = NfsStatus()
 
 
 @dataclass(frozen=True)
@@ -97,3 +114,22 @@ def summary(
     if not daemons or any(each.phase == "starting" for each in daemons):
         return "starting", ()
     return "ready", ()
+
+
+def nfs_status(kernel: PublishedKernel, settings: Settings, cards: Mapping[str, str]) -> NfsStatus:
+    """Tell whether a kernel can mount a root over NFS as the settings have it.
+
+    `cards` names each network card that was seen with the address of a machine that has it.
+    """
+    initrd = kernel.initrd_format
+    has_initrd = initrd is not None and initrd.format is RamdiskFormat.CPIO
+    version = version_for(settings.nfs_version, kernel.config, has_initrd, kernel.version)
+    root = NfsRoot(version, settings.nfs_ip, settings.nfs_share, has_initrd)
+    found = preflight(kernel.config, root, cards, kernel.version)
+    return NfsStatus(
+        found.works,
+        tuple(f"CONFIG_{option}=y" for option in found.lacking),
+        tuple(f"CONFIG_{option}=y" for option in found.advised),
+        tuple(each.reason for each in found.missing_drivers),
+        found.command,
+    )

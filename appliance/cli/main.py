@@ -113,7 +113,7 @@ def _status(arguments: argparse.Namespace) -> int:
 def _kernels(arguments: argparse.Namespace) -> None:
     status = _ask_status()
     chosen = {key: status[key] for key in ("kernels", "refused", "pending", "notices")}
-    print(json.dumps(chosen, indent=2) if arguments.json else report.kernels(status))
+    print(json.dumps(chosen, indent=2) if arguments.json else report.all_kernels(status))
 
 
 def _events(arguments: argparse.Namespace) -> None:

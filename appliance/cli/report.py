@@ -29,6 +29,26 @@ def status(status: dict[str, Any]) -> str:
     return "\n".join([*lines, kernels(status, most=_GLANCE)])
 
 
+def all_kernels(status: dict[str, Any]) -> str:
+    """Return all that is known of what was dropped; of each kernel also what NFS wants of it."""
+    lines = [line for kernel in status["kernels"] for line in _nfs(kernel)]
+    return "\n".join([kernels(status), *(["roots over NFS", *lines] if lines else [])])
+
+
+def _nfs(kernel: dict[str, Any]) -> list[str]:
+    """Return whether a kernel can mount its root over NFS, and what to do about it."""
+    nfs, name = kernel["nfs"], kernel["name"]
+    if nfs["works"] is None:
+        return [f"  {name}: not known: drop its config beside it"]
+    if nfs["works"]:
+        lines = [f"  {name}: yes"]
+    else:
+        lines = [f"  {name}: no, it lacks {' '.join(nfs['lacking'])}"]
+    lines += [f"    works better with {option}" for option in nfs["advised"]]
+    lines += [f"    {sentence}" for sentence in nfs["cards"]]
+    return lines + [f"    {nfs['command']}"] * bool(nfs["command"])
+
+
 def kernels(status: dict[str, Any], most: int = sys.maxsize) -> str:
     """Return the kernels in the menu, newest first, and what is not served with its reason.
 

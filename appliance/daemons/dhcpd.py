@@ -18,6 +18,7 @@ from appliance.events.hub import Event, printable
 from appliance.neopxe import packet
 from appliance.neopxe.packet import MessageType, Op, Option, Packet
 from appliance.network import Network
+from appliance.nic_drivers import card_of
 from appliance.ports import Port
 from appliance.situation import Situation
 
@@ -36,6 +37,7 @@ _ANSWER_TO_INFORM = re.compile(r"(DHCPINFORM from|DHCPACK to) (?P<client>[\d.]+)
 # What dhcpd.conf.j2 lets it log; zeros that lead in a byte are missing.
 _STAGE = re.compile(
     r"stage=(?P<stage>firmware|loader|ipxe) mac=(?P<mac>[0-9a-f]{1,2}(:[0-9a-f]{1,2}){5})"
+    r" bus-id=(?:none|(?P<bus_id>[0-9a-f]{1,2}(:[0-9a-f]{1,2}){0,4})?)"
 )
 
 
@@ -117,7 +119,9 @@ class Dhcpd(Daemon):
         """Find the machine in lines such as `DHCPACK on ADDRESS to MAC via INTERFACE`."""
         if stage := _STAGE.fullmatch(line):
             mac = ":".join(byte.zfill(2) for byte in stage["mac"].split(":"))
-            return Event(self.name, f"stage={stage['stage']} mac={mac}", "dhcp", mac)
+            card = card_of(stage["bus_id"] or "") or ""
+            text = f"stage={stage['stage']} mac={mac}" + f" card={card}" * bool(card)
+            return Event(self.name, text, "dhcp", mac, card)
         match = _ANSWER_TO_INFORM.match(line) or _MESSAGE.match(line)
         if match is None:
             return super().event(line)

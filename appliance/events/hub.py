@@ -23,6 +23,7 @@ class Event:
     text: str  # one line without control characters
     kind: Kind = "log"
     client: str = ""  # MAC or IPv4 address of the machine it is about
+    card: str = ""  # PCI vendor:device of its network card, where it was told: "8086:15f3"
     time: float = field(default_factory=time.time)  # seconds since the epoch
 
     def as_json(self) -> dict[str, Any]:

@@ -173,8 +173,39 @@ def test_what_others_do_is_listened_for_before_dhcpd_and_radvd_start() -> None:
 
 
 def test_a_stage_that_dhcpd_logs_names_the_machine_with_all_its_zeros() -> None:
-    event = BY_NAME["dhcpd"].event("stage=firmware mac=2:0:a:12:34:56")
-    assert (event.kind, event.client) == ("dhcp", "02:00:0a:12:34:56")
+    event = BY_NAME["dhcpd"].event("stage=firmware mac=2:0:a:12:34:56 bus-id=none")
+    assert (event.kind, event.client, event.card) == ("dhcp", "02:00:0a:12:34:56", "")
+    assert event.text == "stage=firmware mac=02:00:0a:12:34:56"
+
+
+@pytest.mark.parametrize(
+    ("bus_id", "card"),
+    [
+        ("1:1a:f4:10:0", "1af4:1000"),
+        ("1:80:86:15:f3", "8086:15f3"),
+        ("2:80:86:15:f3", ""),
+        ("1:80:86", ""),
+        ("", ""),
+        ("none", ""),
+    ],
+)
+def test_ipxes_card_is_in_the_event(bus_id: str, card: str) -> None:
+    event = BY_NAME["dhcpd"].event(f"stage=ipxe mac=52:54:0:12:34:56 bus-id={bus_id}")
+    text = "stage=ipxe mac=52:54:00:12:34:56" + f" card={card}" * bool(card)
+    assert (event.text, event.client, event.card) == (text, "52:54:00:12:34:56", card)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "stage=ipxe mac=52:54:0:12:34:56 bus-id=1:80:86:15:f3 more",
+        "stage=ipxe mac=52:54:0:12:34:56 bus-id=1:80:86:15:f3:0",
+        "stage=ipxe mac=52:54:0:12:34:56 bus-id=1:80:86:15:zz",
+        "DHCPACK stage=ipxe mac=52:54:0:12:34:56 bus-id=1:80:86:15:f3",
+    ],
+)
+def test_no_other_line_tells_of_a_card(line: str) -> None:
+    assert BY_NAME["dhcpd"].event(line).card == ""
 
 
 XID = 0x12345678

@@ -1,7 +1,9 @@
 from typing import Any
 
 from appliance.cli import report
-from appliance.status import RefusedFile, Status
+from appliance.settings import Settings
+from appliance.status import KernelStatus, NfsStatus, RefusedFile, Status, nfs_status
+from tests.unit.builders import a_config, a_kernel
 
 
 def a_status(refused: int) -> dict[str, Any]:
@@ -20,3 +22,36 @@ def test_the_list_of_kernels_shows_all() -> None:
     lines = report.kernels(a_status(1000)).splitlines()
     assert lines[:3] == ["0 kernels in the menu", "1 still being written or copied", "  late"]
     assert lines[-1] == "  notes-999: a text file"
+
+
+MAC = "52:54:00:12:34:56"
+
+
+def test_what_a_kernel_lacks_for_nfs_is_said_with_the_command_that_sets_it() -> None:
+    whole = ("IP_PNP", "IP_PNP_DHCP", "NFS_FS", "NFS_V3", "ROOT_NFS", "DEVTMPFS", "DEVTMPFS_MOUNT")
+    kernels = [
+        a_kernel("whole", config=a_config(*whole)),
+        a_kernel("half", config=a_config(*whole[:4], "INET", "DEVTMPFS", "NETDEVICES", "PCI")),
+        a_kernel("unknown"),
+    ]
+    statuses = tuple(
+        KernelStatus(each.name, each.version, "x86_64", each.id, nfs_status(each, Settings(), {}))
+        for each in kernels
+    )
+    said = report.all_kernels(Status(kernels=statuses).as_json()).splitlines()
+    assert said[said.index("roots over NFS") + 1 :] == [
+        "  whole: yes",
+        "  half: no, it lacks CONFIG_ROOT_NFS=y",
+        "    works better with CONFIG_DEVTMPFS_MOUNT=y",
+        "    scripts/config -e ROOT_NFS -e DEVTMPFS_MOUNT && make olddefconfig",
+        "  unknown: not known: drop its config beside it",
+    ]
+
+
+def test_a_card_that_a_kernel_cannot_drive_is_named() -> None:
+    config = a_config("NFS_V4_2", "NFS_V4", "PCI", "ETHERNET", "NET_VENDOR_INTEL")
+    kernel = a_kernel(config=config)
+    status = nfs_status(kernel, Settings(nfs_version="4.2", nfs_ip="off"), {"8086:15f3": MAC})
+    assert status.cards == (f"no driver built in for 8086:15f3 (seen at {MAC}): CONFIG_IGC=y",)
+    assert status.command.endswith("-e IGC && make olddefconfig")
+    assert nfs_status(a_kernel(), Settings(), {"8086:15f3": MAC}) == NfsStatus()
