@@ -120,8 +120,8 @@ def preflight(
     lacks = kernel.lacking(_needed(kernel, root))
     # The builder's trees have a console of their own, and systemd mounts /dev; other trees may
     # have neither, and then start without a word.
-    wished = () if root.has_initrd or "DEVTMPFS" in lacks else ("DEVTMPFS_MOUNT",)
-    advised = kernel.lacking(wished)
+    wished = kernel.lacking(() if root.has_initrd else ("DEVTMPFS_MOUNT",))
+    advised = tuple(option for option in wished if option not in lacks)
     missing = tuple(_missing_drivers(kernel, cards or {}))
     options = [option for each in missing for option in kernel.options_of(each.drivers)]
     return Preflight(
@@ -196,11 +196,14 @@ class _Kernel:
         """Return what has to be set for drivers, each after what it depends on."""
         found: dict[str, None] = {}
         for driver in drivers:
-            for option in (*driver.depends_on, *driver.options):
+            for option in driver.depends_on:
                 self._add(option, found)
             # A driver cannot be built in that depends on a module.
-            if driver.uses_ptp_clock and ("CONFIG_PTP_1588_CLOCK", "m") in self.config.options:
-                found["PTP_1588_CLOCK"] = None
+            for option in driver.no_modules:
+                if (f"CONFIG_{option}", "m") in self.config.options:
+                    found[option] = None
+            for option in driver.options:
+                self._add(option, found)
         return tuple(found)
 
     def is_there(self, option: str, module_does: bool) -> bool:

@@ -10,7 +10,6 @@ from importlib.resources import files
 
 # Made by tools/nic_drivers.py; its first lines say from what.
 _TABLE = "nic_drivers.txt"
-_PTP_CLOCK = "PTP_1588_CLOCK?"
 _CARD = re.compile(r"[0-9a-f]{4}:[0-9a-f]{4}")
 _PCI = 1  # iPXE's include/ipxe/dhcp.h, DHCP_EB_BUS_ID: the first byte is the type of the bus
 
@@ -21,8 +20,8 @@ class Driver:
 
     module: str
     options: tuple[str, ...]  # all of them are needed
-    depends_on: tuple[str, ...]  # menus that they stand in
-    uses_ptp_clock: bool  # it cannot be built in where PTP_1588_CLOCK is a module
+    depends_on: tuple[str, ...]  # menus that they stand in, and what else Kconfig wants
+    no_modules: tuple[str, ...]  # options that must not be modules, where the driver is built in
 
 
 def drivers_of(card: str) -> tuple[Driver, ...]:
@@ -53,9 +52,13 @@ def _drivers() -> dict[str, tuple[Driver, ...]]:
         if line.startswith("#"):
             continue
         module, options, depends_on, *cards = line.split()
-        before = tuple(each for each in depends_on.split(",") if each not in ("-", _PTP_CLOCK))
-        ptp_clock = _PTP_CLOCK in depends_on.split(",")
-        driver = Driver(module, tuple(options.split(",")), ("PCI", *before), ptp_clock)
+        wanted = [each for each in depends_on.split(",") if each != "-"]
+        driver = Driver(
+            module,
+            tuple(options.split(",")),
+            ("PCI", *(each for each in wanted if not each.endswith("?"))),
+            tuple(each.rstrip("?") for each in wanted if each.endswith("?")),
+        )
         for group in cards:
             vendor, _, devices = group.partition(":")
             for device in devices.split(","):

@@ -6,7 +6,7 @@
 
 IMAGE is the unpacked image package: its modules tell by their aliases which cards they drive.
 SOURCE is the kernel's source: its Makefiles tell which option builds a module, its Kconfig files
-which drivers share the fate of PTP_1588_CLOCK. What neither tells is in the tables here.
+what they depend on. What neither tells is in the tables here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from pathlib import Path
 _ALIAS = re.compile(rb"alias=pci:v0000([0-9A-F]{4})d0000([0-9A-F]{4})sv")
 _BUILT_BY = re.compile(r"^obj-\$\(CONFIG_(\w+)\)\s*[+:]?=\s*((?:.*\\\n)*.*)$", re.MULTILINE)
 
+# What drivers depend on that every PC has, that has no prompt, or that the menus have.
+_NOT_ASKED = {
+    *("PCI", "X86", "X86_64", "64BIT", "HAS_IOMEM", "HAS_IOPORT", "HAS_DMA"),
+    *("NETDEVICES", "ETHERNET", "INET", "NET", "B44_PCI_AUTOSELECT", "B44_PCICORE_AUTOSELECT"),
+    *("SSB_POSSIBLE", "HAS_IOPORT_MAP", "GENERIC_PCI_IOMAP", "PAGE_SIZE_LESS_THAN_64KB", "OF_IRQ"),
+}
 # Modules that know the card, but make no interface of it without another's help.
 _MORE = {
     "mlx4_core": ("MLX4_CORE", "MLX4_EN"),
     "mlx5_core": ("MLX5_CORE", "MLX5_CORE_EN"),
     "qede": ("QED", "QEDE"),
     "b44": ("B44", "B44_PCI"),
+    "iavf": ("I40EVF",),  # which selects IAVF; that has no prompt
     "dwmac-intel": ("STMMAC_ETH", "STMMAC_PLATFORM", "DWMAC_INTEL"),
 }
 # Drivers below a menu of their own.
@@ -52,11 +59,11 @@ def main(image: Path, source: Path) -> None:
             (kernel,) = [parent for parent in module.parents if parent.name == "kernel"]
             folder = source / module.relative_to(kernel).parent
             options = _MORE.get(name) or (_option(folder, name),)
-            depends_on = _menus(source, folder) + _ptp(folder, options)
+            depends_on = _menus(source, folder) + _wants(folder, options)
             drivers[(name, options, depends_on)] = cards
     print(f"# Network cards on PCI and their drivers, from {_release(image)}")
     print("# by tools/nic_drivers.py: module, options that build it, options that they depend on")
-    print("# (PTP_1588_CLOCK? : not =m), and vendor:device,device and so on.")
+    print("# (X? must not be a module), and vendor:device,device and so on.")
     for (name, options, menus), cards in sorted(drivers.items()):
         print(name, ",".join(options), ",".join(menus) or "-", *_grouped(cards))
 
@@ -85,16 +92,30 @@ def _menus(source: Path, folder: Path) -> tuple[str, ...]:
     return ("ETHERNET", *vendor, *_MENUS.get(str(below), ()))
 
 
-def _ptp(folder: Path, options: tuple[str, ...]) -> tuple[str, ...]:
-    """Tell whether a driver can be built in only where PTP_1588_CLOCK is no module."""
+def _wants(folder: Path, options: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what Kconfig wants of drivers: options that have to be set, and such as have not to.
+
+    `X?` is an option that may be set or not but must not be a module: `depends on X || !X`.
+    """
+    found: dict[str, None] = {}
     for above in (folder, folder.parent, folder.parent.parent):
         kconfig = above / "Kconfig"
         text = kconfig.read_text() if kconfig.exists() else ""
         for entry in re.split(r"^(?=(?:menu)?config )", text, flags=re.MULTILINE):
             name = re.match(r"config (\w+)", entry)
-            if name and name[1] in options and "depends on PTP_1588_CLOCK_OPTIONAL" in entry:
-                return ("PTP_1588_CLOCK?",)
-    return ()
+            if name and name[1] in options:
+                for terms in re.findall(r"^\tdepends on (.*)$", entry, re.MULTILINE):
+                    found |= dict.fromkeys(filter(None, map(_want, terms.split("&&"))))
+    return tuple(each for each in found if each not in options)
+
+
+def _want(term: str) -> str | None:
+    option = term.strip(" ()")
+    if option == "PTP_1588_CLOCK_OPTIONAL":  # drivers/ptp/Kconfig: PTP_1588_CLOCK or not
+        return "PTP_1588_CLOCK?"
+    if either := re.fullmatch(r"(\w+) \|\| (?:!\1|\1 ?= ?n)", option):
+        return f"{either[1]}?"
+    return option if re.fullmatch(r"\w+", option) and option not in _NOT_ASKED else None
 
 
 def _grouped(cards: set[tuple[str, str]]) -> list[str]:
