@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-from appliance.daemons.base import Daemon, NotServing
+from appliance.daemons.base import Daemon, NotServing, ServesInPart
 from appliance.events.hub import Event, Hub, Kind, printable
 from appliance.reconcile import Outcome
 from appliance.situation import Situation
@@ -145,7 +145,7 @@ class Health:
             if watched.process == "RUNNING":  # it has had its second to come up
                 expected = isinstance(reason, NotServing | OSError)
                 self._set(watched, "failing", printable(str(reason) if expected else repr(reason)))
-                watched.failures += 1
+                watched.failures += not isinstance(reason, ServesInPart)
                 if watched.failures == _FAILURES_OF_ONE_THAT_HANGS:
                     watched.failures = 0
                     self._hub.tell(Event(daemon.name, "runs and does not serve, is started anew"))

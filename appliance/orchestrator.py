@@ -163,6 +163,8 @@ class Orchestrator:
                 self._hear_line(daemon, text)
 
     def _hear_line(self, daemon: Daemon, text: str) -> None:
+        if daemon.is_noise(text):
+            return
         event = daemon.event(text)
         self._health.last_line(daemon, event.text)
         if not self._is_of_a_probe(event):

@@ -44,6 +44,11 @@ class Paths:
         return self.run / "exports"
 
     @property
+    def nfs_state(self) -> Path:
+        """What NFS servers must remember: clients to wait for after a start, numbers given away."""
+        return self.state / "nfs"
+
+    @property
     def published(self) -> Path:
         """Root of TFTP and HTTP: immutable copies and menus."""
         return self.boot / "published"

@@ -85,6 +85,7 @@ class Renderer:
             paths=situation.paths,
             loaders=situation.loaders,
             firmware_menu=situation.firmware_menu,
+            nfs=situation.nfs,
             base_url=situation.base_url,
             serial=serial_port(situation.settings.console),
             probe_mac=PROBE_MAC,

@@ -5,11 +5,23 @@ A new daemon is a new file here and its line in ALL; docs/adding-a-daemon.md sho
 
 from appliance.daemons.base import Daemon
 from appliance.daemons.dhcpd import Dhcpd
+from appliance.daemons.ganesha import Ganesha
 from appliance.daemons.neopxe import Neopxe
 from appliance.daemons.nginx import Nginx
 from appliance.daemons.radvd import Radvd
 from appliance.daemons.rarpd import Rarpd
+from appliance.daemons.rpcbind import Rpcbind
 from appliance.daemons.tftpd import Tftpd
 
 # In the order in which a machine meets them, last first: who answers DHCP must mean it.
-ALL: tuple[Daemon, ...] = (Nginx(), Tftpd(), Neopxe(), Radvd(), Rarpd(), Dhcpd())
+ALL: tuple[Daemon, ...] = (
+    Nginx(),
+    Tftpd(),
+    # An NFS server tells rpcbind its ports, and ends when there is none.
+    Rpcbind(),
+    Ganesha(),
+    Neopxe(),
+    Radvd(),
+    Rarpd(),
+    Dhcpd(),
+)

@@ -27,6 +27,10 @@ class NotServing(Exception):
     """A daemon does not do its work, though it may run; the message says what was tried."""
 
 
+class ServesInPart(NotServing):
+    """A daemon does some of its work; a new start would disturb those that it serves."""
+
+
 @dataclass(frozen=True)
 class Program:
     """How a daemon is started, and all that it may; containment.py sees to that.
@@ -40,6 +44,7 @@ class Program:
     capabilities: tuple[str, ...] = ()  # what the user keeps, in small letters without CAP_
     reads: tuple[Path, ...] = ()  # folders, besides /usr, /opt and /etc
     writes: tuple[Path, ...] = ()  # folders
+    unconfined: str = ""  # why Landlock cannot hold it; empty: it does
 
 
 class Daemon(Protocol):
@@ -82,6 +87,10 @@ class Daemon(Protocol):
     async def probe(self, situation: Situation) -> None:
         """Use the daemon as a client would. Raises NotServing."""
         return None
+
+    def is_noise(self, line: str) -> bool:
+        """Tell whether a line of the daemon's output is nobody's business."""
+        return False
 
     def event(self, line: str) -> Event:
         """Read a line of the daemon's output."""

@@ -27,7 +27,8 @@ _HANDLED = (
 
 def confine(program: Program, *, landlock: bool) -> list[str]:
     """Return the command line that starts a program with no more than it asks for."""
-    return ["setpriv", *_identity(program), *(_files(program) if landlock else ()), *program.argv]
+    files = _files(program) if landlock and not program.unconfined else ()
+    return ["setpriv", *_identity(program), *files, *program.argv]
 
 
 async def landlock_works() -> bool:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["log", "dhcp", "pxe", "tftp", "http", "boot", "fault"]
+Kind = Literal["log", "dhcp", "pxe", "tftp", "http", "nfs", "boot", "fault"]
 
 _LISTENER_BACKLOG = 10_000
 

@@ -24,6 +24,8 @@ class Export:
     path: PurePosixPath  # absolute, as a client names it by NFSv3 and by NFSv4
     fsid: uuid.UUID
     writable: bool = True
+    # By which nfs-ganesha's handles name it, 1 to 65534: the same for ever, see export_numbers.
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class NfsService:
     server: Literal["kernel", "ganesha"] | None  # None: none of ours runs
     idle: str = ""  # why there is none
     exports: tuple[Export, ...] = ()  # sorted by path; each is mounted at Paths.exports / path
+    hosts_rpcbind: bool = False  # the host runs rpcbind: none of ours is needed
 
     def mounted(self, exports: Path, export: Export) -> Path:
         """Return where an export lies in the container."""

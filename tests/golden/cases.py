@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from appliance.catalog.decompress import Compression
 from appliance.catalog.model import Arch, Initrd, RamdiskFormat
 from appliance.daemons import ALL
 from appliance.hosts import Host
+from appliance.nfs.export import NfsService
 from appliance.reconcile import everything, write_tree
 from appliance.render import Renderer, Tree
 from appliance.settings import Settings
@@ -26,6 +28,7 @@ from tests.unit.builders import (
     a_layer,
     a_root,
     a_situation,
+    an_export,
 )
 
 HERE = Path(__file__).parent
@@ -107,6 +110,16 @@ CASES: dict[str, Situation] = {
             prompt_timeout=10,
         ),
         *_KERNELS,
+    ),
+    "ganesha": replace(
+        a_situation(Settings(interface="eth1", nfs_writes="sync"), *_KERNELS),
+        nfs=NfsService(
+            "ganesha",
+            exports=(
+                an_export("/fedora/aabbccddeeff0011/52-54-00-12-34-56", number=1),
+                an_export("/fedora/aabbccddeeff0011/ro", number=2, writable=False),
+            ),
+        ),
     ),
     "local-by-default": a_situation(
         Settings(interface="eth1", default_entry="local", menu_timeout=10), *_KERNELS

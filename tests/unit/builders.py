@@ -23,6 +23,7 @@ from appliance.catalog.model import (
 )
 from appliance.menu import Menu, RescueRoot, plan
 from appliance.network import Interface, Network
+from appliance.nfs.export import Export, fsid
 from appliance.paths import Paths
 from appliance.settings import Settings
 from appliance.settings_types import AddressRange
@@ -127,6 +128,15 @@ CPIO_INITRD = Initrd(RamdiskFormat.CPIO)
 
 def an_interface(name: str = "eth1", *addresses: str, link_local: bool = True) -> Interface:
     return Interface(name, 2, tuple(map(IPv4Interface, addresses)), True, link_local)
+
+
+def an_export(
+    path: str = "/fedora/aabbccddeeff0011/52-54-00-12-34-56",
+    *,
+    number: int = 1,
+    writable: bool = True,
+) -> Export:
+    return Export(PurePosixPath(path), fsid(*path.split("/")[1:4]), writable, number)
 
 
 def a_network(interface: str = "eth1") -> Network:

@@ -55,7 +55,8 @@ def test_no_daemon_may_read_the_drop_folder_or_all_of_the_volume(daemon: Daemon)
 
 
 @EVERY_DAEMON
-def test_only_tftpd_starts_as_root_and_no_daemon_writes_to_the_volume(daemon: Daemon) -> None:
+def test_few_start_as_root_and_no_daemon_writes_to_the_volume(daemon: Daemon) -> None:
     program = daemon.program(SITUATION)
-    assert (program.user is None) == (daemon.name == "tftpd")
+    assert (program.user is None) == (daemon.name in ("tftpd", "rpcbind", "ganesha"))
+    assert bool(program.unconfined) == (daemon.name in ("rpcbind", "ganesha"))
     assert not [path for path in program.writes if path.is_relative_to(SITUATION.paths.boot)]

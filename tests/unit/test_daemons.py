@@ -21,10 +21,11 @@ from appliance.events.hub import Event
 from appliance.hosts import Host
 from appliance.neopxe import packet
 from appliance.neopxe.packet import Op, Packet
+from appliance.nfs.export import NfsService
 from appliance.settings import Settings
 from appliance.situation import Situation
 from tests.golden.cases import rendered
-from tests.unit.builders import a_network, a_situation
+from tests.unit.builders import a_network, a_situation, an_export
 
 BY_NAME = {daemon.name: daemon for daemon in ALL}
 
@@ -39,16 +40,19 @@ HOSTS = (Host("52:54:00:12:34:56", IPv4Address("192.168.10.5")),)
 
 
 def test_every_daemon_runs_on_a_boot_network() -> None:
-    assert idle(a_situation(Settings(interface="eth1", rarp_hosts=HOSTS))) == {}
+    nfs = NfsService("ganesha", exports=(an_export(),))
+    situation = a_situation(Settings(interface="eth1", rarp_hosts=HOSTS))
+    assert idle(replace(situation, nfs=nfs)) == {}
 
 
 def test_rarp_is_answered_only_where_machines_are_named() -> None:
-    assert idle(a_situation()) == {"rarpd": "BOOTDROP_RARP_HOSTS is not set"}
+    assert idle(a_situation())["rarpd"] == "BOOTDROP_RARP_HOSTS is not set"
 
 
 def test_without_a_network_only_http_runs() -> None:
     situation = replace(a_situation(), network=None)
-    assert set(idle(situation)) == {"tftpd", "neopxe", "radvd", "rarpd", "dhcpd"}
+    others = {daemon.name for daemon in ALL} - {"nginx"}
+    assert set(idle(situation)) == others
 
 
 SOCKETS = """\
