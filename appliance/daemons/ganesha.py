@@ -29,6 +29,8 @@ _PATIENCE = 2.0  # seconds for each call
 # What needs no quotes in its configuration; export.layer_path makes nothing else.
 _SAFE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
+_STATEMENT = r"[A-Za-z0-9_]+\s*=\s*[A-Za-z0-9_./:~, -]+;"
+
 # `COMPONENT :LEVEL :text`, after a time and a place until it has read how its lines are to look.
 _LINE = re.compile(
     r"(?:.*?:)?\s*(?P<component>[A-Z][A-Za-z0-9_ ]*) :"
@@ -94,11 +96,13 @@ class Ganesha(Daemon):
         return tuple(Port("tcp", situation.network.server, number) for number in numbers)
 
     async def check(self, configuration: Path, situation: Situation) -> None:
-        """Look for what would be served and must not be.
+        """Look for what would be served and must not be, and for what it could not read.
 
-        It has no checker of its own. In a file that it cannot read it takes up nothing, so what
-        runs goes on (support/exports.c, reread_exports).
+        It has no checker of its own, and at a syntax error Ganesha 6.5 gives up every export.
         """
+        text = (configuration / _CONFIGURATION).read_text(encoding="utf-8")
+        if not is_readable(text):
+            raise ConfigurationRejected(f"{_CONFIGURATION}: has what Ganesha cannot read")
         faults = await asyncio.to_thread(lambda: list(_faults(situation)))
         if faults:
             raise ConfigurationRejected("; ".join(faults))
@@ -139,6 +143,17 @@ class Ganesha(Daemon):
         if match["level"] in _BAD:
             return Event(self.name, text, "fault")
         return Event(self.name, text)
+
+
+def is_readable(text: str) -> bool:
+    """Tell whether a file is blocks of `NAME { … }` with `name = words;` in them, and no more."""
+    statements = re.sub(r"#[^\n]*", "", text)
+    while True:
+        # From the innermost blocks outwards, until nothing is left of a good file.
+        inner = re.sub(rf"[A-Za-z0-9_]+\s*\{{(?:\s*{_STATEMENT})*\s*\}}", "", statements)
+        if inner == statements:
+            return not statements.strip()
+        statements = inner
 
 
 def _versions(situation: Situation) -> tuple[int, ...]:

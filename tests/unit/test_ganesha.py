@@ -5,7 +5,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from appliance.daemons.base import ConfigurationRejected
-from appliance.daemons.ganesha import Ganesha
+from appliance.daemons.ganesha import Ganesha, is_readable
 from appliance.daemons.rpcbind import Rpcbind
 from appliance.nfs import rpc
 from appliance.nfs.export import Export, NfsService
 from appliance.settings import Settings
 from appliance.situation import Situation
-from tests.golden.cases import rendered
+from tests.golden.cases import HERE, rendered
 from tests.unit.builders import a_situation, an_export
 
 SECTION = PurePosixPath("etc/supervisor/conf.d/ganesha.conf")
@@ -134,10 +134,35 @@ def test_the_list_of_all_exports_is_nobodys_business(line: str, noise: bool) -> 
     assert Ganesha().is_noise(line) is noise
 
 
-def rejection(situation: Situation) -> str:
+GOLDEN = HERE / "ganesha"
+
+
+def rejection(situation: Situation, configuration: Path = GOLDEN) -> str:
     with pytest.raises(ConfigurationRejected) as rejected:
-        asyncio.run(Ganesha().check(Path("/nowhere"), situation))
+        asyncio.run(Ganesha().check(configuration, situation))
     return str(rejected.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text + "EXPORT {\n",
+        lambda text: text.replace("}", "", 1),
+        lambda text: text.replace("3, 4;", "3, 4", 1),
+        lambda text: text.replace("Squash = no_root_squash", 'Squash = "no_root_squash'),
+        lambda text: text + "}\n",
+    ],
+)
+def test_a_file_at_which_it_would_give_up_every_export_is_rejected(
+    tmp_path: Path, damage: Callable[[str], str]
+) -> None:
+    file = tmp_path / "etc/ganesha/ganesha.conf"
+    file.parent.mkdir(parents=True)
+    text = (GOLDEN / "etc/ganesha/ganesha.conf").read_text()
+    assert is_readable(text)
+    file.write_text(damage(text))
+    said = rejection(serving(), tmp_path)
+    assert said == "etc/ganesha/ganesha.conf: has what Ganesha cannot read"
 
 
 def test_what_is_not_mounted_is_not_served(tmp_path: Path) -> None:
