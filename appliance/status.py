@@ -81,6 +81,54 @@ class RootStatus:
 
 
 @dataclass(frozen=True)
+class NfsStatus:
+    """What serves roots over NFS."""
+
+    server: Literal["kernel", "ganesha"] | None = None
+    reason: str = ""  # why this server, or why none
+    way: str = ""  # how machines' writable layers are made
+    exports: int = 0
+
+
+@dataclass(frozen=True)
+class ClientStatus:
+    """A machine that has, or within a day had, something mounted over NFS."""
+
+    address: str
+    mac: str = ""  # "" where it is not known
+    root: str = ""  # name of the root
+    version: str = ""  # ID of the root's version
+    share: str = ""  # clone, rw or ro
+    paths: tuple[str, ...] = ()  # exports that it has mounted
+    certain: bool = True  # False: it has one of `paths` mounted, or several
+    nfs: str = ""  # 3, 4.0, 4.1, 4.2; "" while it is not known
+    since: float = 0.0  # seconds since the epoch
+    idle: float = 0.0  # seconds since it used what it mounted
+    read: int = 0  # bytes that TCP carried to it
+    written: int = 0  # bytes that TCP carried from it
+    # idle: an NFSv3 client closed its connection as nothing went over it; it makes another
+    state: Literal["mounted", "idle", "gone"] = "mounted"
+
+
+@dataclass(frozen=True)
+class MachineStatus:
+    """A writable layer over a version of a root."""
+
+    holder: str  # the machine's hardware address; rw or ro where all share it
+    root: str
+    version: str
+    size: int = 0  # bytes that it takes beside the version
+    files: int = 0
+    made: float = 0.0  # seconds since the epoch
+    seen: float = 0.0  # when the machine last asked for an address, or had it mounted
+    is_current: bool = True  # of the version that a boot gets now
+    is_kept: bool = False  # the machine stays on this version
+    is_over: bool = False  # larger than BOOTDROP_LAYER_SIZE allows, so it can only be read
+    is_writable: bool = True
+    is_busy: bool = False  # mounted by a machine now
+
+
+@dataclass(frozen=True)
 class Status:
     """Everything at one moment."""
 
@@ -90,6 +138,9 @@ class Status:
     address: str = ""  # server's IPv4 address, "" without a network
     kernels: tuple[KernelStatus, ...] = ()  # newest first
     roots: tuple[RootStatus, ...] = ()  # sorted by name
+    nfs: NfsStatus = NfsStatus()
+    clients: tuple[ClientStatus, ...] = ()  # of NFS; those that are gone last
+    machines: tuple[MachineStatus, ...] = ()  # layers, sorted by holder and root
     default: str = ""  # title of the entry that boots when nobody chooses
     notices: tuple[str, ...] = ()
     refused: tuple[RefusedFile, ...] = ()

@@ -17,7 +17,7 @@ LAYERS = (
     ("cli",),
     ("orchestrator",),
     ("kernels", "roots"),
-    ("control", "health", "watch", "neighbours", "silence", "cards"),
+    ("control", "health", "watch", "neighbours", "silence", "cards", "nfs_clients"),
     ("routers", "dhcp_servers"),
     ("reconcile", "status", "supervision"),
     ("daemons", "render", "provisions"),

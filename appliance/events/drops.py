@@ -29,13 +29,17 @@ def differences(before: Catalog, after: Catalog) -> Iterator[str]:
 class Brevity:
     """Passes on so many lines within a time, then only that there are more.
 
-    `clock` gives seconds. The log is for what happens; what is there, `bootdrop kernels` tells.
+    `clock` gives seconds. The log is for what happens; what is there, the command `lists` tells.
     """
 
     def __init__(
-        self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        say: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        lists: str = "bootdrop kernels",
     ) -> None:
         self._say = say
+        self._lists = lists
         self._clock = clock
         self._since = clock()
         self._said = 0
@@ -51,5 +55,5 @@ class Brevity:
         elif self._said == _MOST + 1:
             self._say(
                 f"more than {_MOST} such lines, so no more for {_WITHIN:g} s; "
-                "`bootdrop kernels` lists all"
+                f"`{self._lists}` lists all"
             )

@@ -1,0 +1,307 @@
+"""Which machine has which export mounted, since when, and how much it read and wrote.
+
+Values in, values out: what was seen comes by `look`, what was logged by `hear`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import PurePosixPath
+from typing import Literal
+
+from appliance.nfs.connections import Connection
+from appliance.nfs.evidence import Uses, Versions
+from appliance.nfs.export import EVERYBODY, Export, default_path, holder_of
+from appliance.nfs.mount_log import Attached, Detached, Happening, Mounted, Unmounted
+
+_MOST_CLIENTS = 4096  # whoever comes when so many are there is not counted
+_MOST_ADDRESSES = 4096  # of machines that dhcpd gave one; anybody can make them up
+_MOST_MOUNTS = 64  # of one machine
+_FORGOTTEN_AFTER = 24 * 3600.0  # seconds
+
+# Seconds without a connection until a machine is gone. A server that is started anew, or a switch,
+# is back within that.
+_GONE_AFTER = 60.0
+# Linux closes the connection of an NFSv3 mount that nobody used for 300 s, and makes another when
+# somebody does (net/sunrpc/xprtsock.c, XS_IDLE_DISC_TO): such a machine has its root all the same.
+# A little less, as only more bytes than _RENEWAL count as use.
+_CLOSED_BY_ITSELF_AFTER = 240.0
+# An NFSv4 client renews its lease every few seconds, in a few hundred bytes; between two looks that
+# is no use of the root.
+_RENEWAL = 2048
+# Looks until it is said what a machine may have mounted, where it cannot be known.
+_PATIENCE = 3
+
+# mounted: it has a connection; idle: its own NFSv3 client closed that, the mount may well be there
+State = Literal["mounted", "idle", "gone"]
+
+
+@dataclass(frozen=True)
+class Client:
+    """One machine that has, or had, exports mounted. Times are seconds since the epoch."""
+
+    address: IPv4Address
+    mac: str  # "" where nobody knows it
+    paths: tuple[PurePosixPath, ...]  # sorted
+    certain: bool  # False: it has one of `paths` mounted, or several
+    version: str  # of NFS: 3, 4.0, 4.1, 4.2; "" while it is not known
+    since: float
+    seen: float  # last time with a connection
+    active: float  # last time that it used what it mounted
+    read: int  # bytes that TCP carried to it, NFS's own included
+    written: int  # bytes that TCP carried from it
+    state: State
+
+
+@dataclass(frozen=True)
+class Change:
+    """A machine that came with what it mounted, or went."""
+
+    client: Client
+    what: Literal["mounted", "gone"]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What can be seen at one moment."""
+
+    connections: tuple[Connection, ...] = ()
+    exports: tuple[Export, ...] = ()
+    versions: Versions | None = None  # of NFSv4 clients; None: the server does not tell
+    uses: Uses = field(default_factory=dict)  # what each has open, where that can be seen
+    opened: frozenset[PurePosixPath] = frozenset()  # what somebody has open
+    neighbours: Mapping[IPv4Address, str] = field(default_factory=dict)  # hardware addresses
+
+
+@dataclass
+class _Session:
+    """A machine from its mount until it boots anew or is gone."""
+
+    address: IPv4Address
+    since: float
+    seen: float
+    active: float
+    mac: str = ""
+    version: str = ""
+    read: int = 0
+    written: int = 0
+    state: State = "mounted"
+    looks: int = 0
+    logged: set[PurePosixPath] = field(default_factory=set)
+    used: set[PurePosixPath] = field(default_factory=set)
+    paths: tuple[PurePosixPath, ...] = ()
+    certain: bool = False
+    told: tuple[PurePosixPath, ...] | None = None  # what was said of it
+
+
+class Clients:
+    """Everybody who has something mounted, and for a day who had. `clock` gives epoch seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._sessions: dict[IPv4Address, _Session] = {}
+        self._machines: dict[IPv4Address, str] = {}  # hardware addresses, by dhcpd
+        # Bytes received and sent when last looked, by the kernel's number for the socket.
+        self._counted: dict[str, tuple[int, int]] = {}
+        # Sockets of machines that booted since: what is left of an earlier life.
+        self._stale: set[str] = set()
+        self._sockets: dict[IPv4Address, set[str]] = {}
+
+    # --- what is heard
+
+    def leased(self, address: IPv4Address, mac: str) -> None:
+        """Take in that dhcpd gave an address to a machine."""
+        self._machines.pop(address, None)
+        self._machines[address] = mac
+        if len(self._machines) > _MOST_ADDRESSES:
+            del self._machines[next(iter(self._machines))]
+
+    def boots(self, mac: str) -> list[Change]:
+        """Take in that a machine's firmware asked for an address: what it had mounted is over."""
+        return [
+            change
+            for session in list(self._sessions.values())
+            if session.mac == mac and session.state != "gone"
+            for change in self._end(session)
+        ]
+
+    def hear(self, happening: Happening) -> None:
+        """Take in what a server logged; what follows from it is told at the next look."""
+        session = self._sessions.get(happening.address)
+        if session is not None and session.state == "gone":
+            session = None
+        if isinstance(happening, Unmounted):
+            if session is not None:
+                session.logged.discard(happening.path)
+        elif isinstance(happening, Mounted):
+            session = session or self._begin(happening.address)
+            if session is not None and len(session.logged) < _MOST_MOUNTS:
+                session.logged.add(happening.path)
+                session.version = happening.version or session.version
+        elif isinstance(happening, Attached):
+            if session is not None:
+                session.version = happening.version
+        elif isinstance(happening, Detached) and session is not None:
+            session.used.clear()
+
+    # --- what is seen
+
+    def look(self, sight: Sight) -> list[Change]:
+        """Take in what is seen now; return who came and who went."""
+        now = self._clock()
+        self._count(sight.connections, now)
+        changes: list[Change] = []
+        for session in list(self._sessions.values()):
+            if session.state == "gone":
+                if now - session.seen > _FORGOTTEN_AFTER:
+                    del self._sessions[session.address]
+                continue
+            self._recognise(session, sight)
+            changes += self._told(session)
+            changes += self._without_connection(session, now)
+        return changes
+
+    def _count(self, connections: Iterable[Connection], now: float) -> None:
+        """Add what went over each connection since the last look to its machine's totals."""
+        counted: dict[str, tuple[int, int]] = {}
+        sockets: dict[IPv4Address, set[str]] = {}
+        moved: dict[IPv4Address, int] = {}
+        for each in connections:
+            counted[each.cookie] = each.received, each.sent
+            sockets.setdefault(each.address, set()).add(each.cookie)
+            if each.cookie in self._stale:
+                continue
+            session = self._sessions.get(each.address)
+            if session is None or session.state == "gone":
+                session = self._begin(each.address)
+            if session is None:
+                continue
+            received, sent = self._counted.get(each.cookie, (0, 0))
+            session.written += each.received - received
+            session.read += each.sent - sent
+            bytes_ = each.received - received + each.sent - sent
+            moved[each.address] = moved.get(each.address, 0) + bytes_
+            session.seen, session.state = now, "mounted"
+        for address, bytes_ in moved.items():
+            if bytes_ > _RENEWAL:
+                self._sessions[address].active = now
+        self._counted, self._sockets = counted, sockets
+        self._stale &= counted.keys()
+
+    def _begin(self, address: IPv4Address) -> _Session | None:
+        """Begin a machine's session; the oldest that is gone makes room for it."""
+        now = self._clock()
+        if address not in self._sessions and len(self._sessions) >= _MOST_CLIENTS:
+            gone = [each for each in self._sessions.values() if each.state == "gone"]
+            if not gone:
+                return None
+            del self._sessions[min(gone, key=lambda each: each.seen).address]
+        session = _Session(address, since=now, seen=now, active=now)
+        self._sessions[address] = session
+        return session
+
+    def _end(self, session: _Session) -> Iterator[Change]:
+        self._stale |= self._sockets.get(session.address, set())
+        session.state = "gone"
+        if session.told is not None:
+            yield Change(_client(session), "gone")
+
+    def _recognise(self, session: _Session, sight: Sight) -> None:
+        """Find out who a machine is, what it mounted and by which version."""
+        address = session.address
+        session.looks += 1
+        session.mac = self._machines.get(address, sight.neighbours.get(address, session.mac))
+        if sight.versions is not None and session.state == "mounted":
+            if address in sight.versions:
+                session.version = sight.versions[address]
+            elif session.looks > 1:
+                session.version = session.version or "3"
+        session.used |= sight.uses.get(address, frozenset())
+        session.paths, session.certain = _mounted(session, sight)
+
+    @staticmethod
+    def _told(session: _Session) -> Iterator[Change]:
+        """Tell what a machine mounted once it is known, or was looked at often enough."""
+        is_due = session.certain or session.looks >= _PATIENCE
+        if is_due and session.paths and session.paths != session.told:
+            session.told = session.paths
+            yield Change(_client(session), "mounted")
+
+    def _without_connection(self, session: _Session, now: float) -> Iterator[Change]:
+        if now - session.seen <= _GONE_AFTER:
+            return
+        is_v4 = session.version.startswith("4")
+        if not is_v4 and session.seen - session.active > _CLOSED_BY_ITSELF_AFTER:
+            session.state = "idle"
+            if now - session.seen <= _FORGOTTEN_AFTER:
+                return
+        yield from self._end(session)
+
+    # --- what is known
+
+    def clients(self) -> tuple[Client, ...]:
+        """Return all: who is there first, in the order of their addresses."""
+        return tuple(
+            _client(session)
+            for session in sorted(
+                self._sessions.values(), key=lambda each: (each.state == "gone", each.address)
+            )
+        )
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Tell whether `opened` at the next look could tell what somebody mounted."""
+        return any(
+            session.state != "gone" and not session.certain for session in self._sessions.values()
+        )
+
+    def is_busy(self, export: Export) -> bool:
+        """Tell whether a machine has an export mounted, or may have."""
+        return any(
+            session.state != "gone" and export.path in session.paths
+            for session in self._sessions.values()
+        )
+
+
+def _mounted(session: _Session, sight: Sight) -> tuple[tuple[PurePosixPath, ...], bool]:
+    """Return what a machine has mounted, and whether that is certain.
+
+    What was logged and what it has open itself is, and stays so; else it is one of those that it
+    may mount, of which some may be open.
+    """
+    known = {each.path for each in sight.exports}
+    certain = (session.logged | session.used) & known
+    if certain:
+        return tuple(sorted(certain)), True
+    if session.certain and known.issuperset(session.paths):
+        return session.paths, True
+    own = {path for path in known if _is_own(path, session)}
+    shared = {path for path in known if path.name in EVERYBODY}
+    likely = own & sight.opened or (own | shared) & sight.opened or own or shared
+    is_certain = len(likely) == 1 and (likely <= own & sight.opened or likely == own | shared)
+    return tuple(sorted(likely)), is_certain
+
+
+def _is_own(path: PurePosixPath, session: _Session) -> bool:
+    if path == default_path(session.address):
+        return True
+    return session.mac != "" and path.name == holder_of(session.mac)
+
+
+def _client(session: _Session) -> Client:
+    return Client(
+        session.address,
+        session.mac,
+        session.paths,
+        session.certain,
+        session.version,
+        session.since,
+        session.seen,
+        session.active,
+        session.read,
+        session.written,
+        session.state,
+    )
