@@ -1,8 +1,9 @@
-"""The control socket: a client sends one word, and gets lines of JSON.
+"""The control socket: a client sends one line, and gets lines of JSON.
 
 `status` is answered by one line; `events` by the status, and then by each event and each change
 of the status for as long as the client listens. `health` is for config/healthcheck.pl, which reads
-no JSON: one line of plain text, `ready` when nothing is wrong.
+no JSON: one line of plain text, `ready` when nothing is wrong. A line that is JSON itself asks for
+something to be done with a machine's layer (nfs/commands.py) and is answered by one line.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
 
 from appliance.events.hub import Hub
+from appliance.nfs.commands import LONGEST_REQUEST, LayerCommands, carry_out
 from appliance.status import Status
-
-_LONGEST_REQUEST = 64
 
 
 class NotRunning(Exception):
@@ -34,9 +34,16 @@ def health_line(status: Status) -> str:
 class ControlServer:
     """Answers on the control socket."""
 
-    def __init__(self, hub: Hub, status: Callable[[], Status]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        status: Callable[[], Status],
+        layers: LayerCommands | None = None,
+    ) -> None:
+        """Know who tells events and the status, and who changes layers: None where nobody does."""
         self._hub = hub
         self._status = status
+        self._layers = layers
         self._changes: set[asyncio.Event] = set()
 
     def status_changed(self) -> None:
@@ -47,7 +54,7 @@ class ControlServer:
     async def serve(self, path: Path) -> asyncio.Server:
         """Listen on the socket; only the container's root can connect."""
         path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._answer, path, limit=_LONGEST_REQUEST)
+        server = await asyncio.start_unix_server(self._answer, path, limit=LONGEST_REQUEST)
         os.chmod(path, 0o600)
         return server
 
@@ -61,6 +68,9 @@ class ControlServer:
             elif request == b"health":
                 writer.write(health_line(self._status()).encode() + b"\n")
                 await writer.drain()
+            elif request.startswith(b"{"):
+                answer = await carry_out(request, self._layers)
+                await self._send(writer, answer.model_dump())
         except (ConnectionError, ValueError):
             pass  # the client went away, or sent a line that is too long: nothing is owed to it
         finally:

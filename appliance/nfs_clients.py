@@ -192,7 +192,8 @@ def _change(change: Change) -> str:
     if change.what == "gone":
         return f"{who} is gone: {named}; read {client.read} bytes, wrote {client.written}"
     how = f" by NFS {client.version}" if client.version else ""
-    return f"{who} mounted {'' if client.certain else 'one of '}{named}{how}"
+    doubt = "" if client.certain else "one of " if len(client.paths) > 1 else "probably "
+    return f"{who} mounted {doubt}{named}{how}"
 
 
 def _status(client: Client, names: Mapping[str, str], now: float) -> ClientStatus:

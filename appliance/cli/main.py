@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance import settings_docs
-from appliance.cli import report, roots
+from appliance.cli import nfs, report, roots
 from appliance.control import NotRunning, ask
 from appliance.network import NoNetwork
 from appliance.paths import Paths
@@ -25,6 +25,8 @@ examples:
   bootdrop kernels             what was found in boot/kernels/, and what is wrong with the rest
   bootdrop roots               what machines can boot with, and what is being built
   bootdrop build NAME --follow build a root from boot/recipes/NAME.yaml
+  bootdrop clients             which machine has which root mounted over NFS
+  bootdrop machines            what machines wrote to their roots; `machines reset MAC` undoes it
   bootdrop events              what machines ask for, live
   bootdrop render /tmp/out     write every file that a daemon or a machine would get
 """
@@ -75,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     status = verb("status", _status, "tell which services run and why not", "bootdrop status")
     kernels = verb("kernels", _kernels, "list what was found in kernels/", "bootdrop kernels")
     listed_roots = roots.add_verbs(verb)
-    for each in (status, kernels, listed_roots):
+    for each in (status, kernels, listed_roots, *nfs.add_verbs(verb)):
         each.add_argument("--json", action="store_true", help="print JSON for programs")
     events = verb(
         "events", _events, "follow what machines and daemons do", "bootdrop events | grep dhcpd"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 # Lines of a list of files in the status, which is for a glance; `bootdrop kernels` lists all.
@@ -25,6 +26,7 @@ def status(status: dict[str, Any]) -> str:
         for root in status["roots"]
         if root["state"] in ("queued", "building")
     ]
+    lines += nfs(status)
     lines.append(f"default: {status['default'] or 'none yet: drop a kernel into boot/kernels/'}")
     return "\n".join([*lines, kernels(status, most=_GLANCE)])
 
@@ -47,6 +49,24 @@ def _nfs(kernel: dict[str, Any]) -> list[str]:
     lines += [f"    works better with {option}" for option in nfs["advised"]]
     lines += [f"    {sentence}" for sentence in nfs["cards"]]
     return lines + [f"    {nfs['command']}"] * bool(nfs["command"])
+
+
+def nfs(status: dict[str, Any]) -> list[str]:
+    """Return what serves roots over NFS in one line, or why nothing does; none before it is known.
+
+    `status` is that of the appliance.
+    """
+    said = status["nfs"]
+    if said["server"] is None:
+        return [f"nfs: none: {said['reason']}"] if said["reason"] else []
+    mounted = sum(client["state"] != "gone" for client in status["clients"])
+    parts = [
+        "the kernel's server" if said["server"] == "kernel" else said["server"],
+        *([f"layers by {said['way']}"] if said["way"] else []),
+        f"{said['exports']} exports",
+        f"{mounted} machines have one mounted",
+    ]
+    return [f"nfs: {', '.join(parts)}" + (f"; {said['reason']}" if said["reason"] else "")]
 
 
 def kernels(status: dict[str, Any], most: int = sys.maxsize) -> str:
@@ -82,19 +102,23 @@ def roots(roots: list[dict[str, Any]]) -> str:
             root["name"],
             root["id"] or "-",
             ",".join(root["formats"]) or "-",
-            _megabytes(root["size"]) if root["id"] else "-",
+            megabytes(root["size"]) if root["id"] else "-",
             _doing(root),
         )
         for root in roots
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "  ".join([*(f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)), row[4]])
+    return "\n".join(
+        table(rows) + [f"{root['name']}: {root['error']}" for root in roots if root["error"]]
+    )
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines with their cells below each other; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join(
-        lines + [f"{root['name']}: {root['error']}" for root in roots if root["error"]]
-    )
 
 
 def progress(root: dict[str, Any], bar: bool) -> str:
@@ -125,11 +149,12 @@ def _doing(root: dict[str, Any]) -> str:
 
 def _amount(root: dict[str, Any]) -> str:
     if root["unit"] == "bytes":
-        return f"{_megabytes(root['done'])}/{_megabytes(root['total'])}"
+        return f"{megabytes(root['done'])}/{megabytes(root['total'])}"
     return f"{root['done']}/{root['total']} {root['unit']}".rstrip()
 
 
-def _megabytes(size: int) -> str:
+def megabytes(size: int) -> str:
+    """Write a number of bytes as people read it."""
     return f"{size / 1e6:.1f} MB"
 
 
