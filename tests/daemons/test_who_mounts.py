@@ -93,6 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
 
 def seen(server: Container) -> list[Any]:
     said = server.exec_run(["/opt/venv/bin/python", "-c", LOOK, FIRST, SECOND])
+    assert isinstance(said.output, bytes)
     assert said.exit_code == 0, said.output.decode()
     found = json.loads(said.output)
     assert isinstance(found, list)
@@ -103,20 +104,22 @@ def seen(server: Container) -> list[Any]:
 def test_a_client_is_seen_with_its_export_its_version_and_its_bytes(
     server: Container, version: str
 ) -> None:
+    begun = f"/begun-{version}"
     # The fifo is full after 64 KiB, so the client stays in the middle of the file until it is read.
-    begin = f"""
+    read_slowly = f"""
         rm -f /fifo && mkfifo /fifo
         nfs-cat 'nfs://127.0.0.1{FIRST}/file?version={version}' >/fifo &
         exec 3</fifo
-        head -c 1 <&3
+        head -c 1 <&3 >{begun}
+        exec sleep 60
     """
-    server.exec_run(["sh", "-c", f"{begin}; sleep 60"], detach=True)
-    until = "until ss -Htn state established '( sport = :2049 )' | grep -q :; do :; done"
-    server.exec_run(["timeout", "20", "sh", "-c", until])
+    server.exec_run(["sh", "-c", read_slowly], detach=True)
+    until = f"until [ -s {begun} ]; do :; done"
+    assert server.exec_run(["timeout", "20", "sh", "-c", until]).exit_code == 0
     ((address, paths, found, read, written),) = seen(server)
     assert (address, paths, found) == ("127.0.0.1", [FIRST], version)
     assert 0 < written < read < SIZE
-    server.exec_run(["sh", "-c", "cat /fifo >/dev/null"])
+    server.exec_run(["sh", "-c", "kill $(pidof nfs-cat sleep)"])
 
 
 def test_a_refusal_is_told_by_ganesha_at_the_level_that_we_set(server: Container) -> None:
