@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from appliance.events.drops import Brevity
 from appliance.events.hub import Event, printable
@@ -43,19 +43,21 @@ class NfsClients:
     """Knows who has what mounted.
 
     `tell` gets an event for each mount, each machine that went and each refusal; `changed` is
-    called when one came or went. `recovery` is where Ganesha keeps a folder for each of its NFSv4
-    clients.
+    called when one came or went; `mounted` gets each path that a machine certainly mounted.
+    `recovery` is where Ganesha keeps a folder for each of its NFSv4 clients.
     """
 
     def __init__(
         self,
         tell: Callable[[Event], None],
         changed: Callable[[], None],
+        mounted: Callable[[PurePosixPath], None],
         paths: Paths,
         recovery: Path,
     ) -> None:
         self._tell = tell
         self._changed = changed
+        self._mounted = mounted
         self._paths = paths
         self._recovery = recovery
         self._clients = Clients()
@@ -63,6 +65,7 @@ class NfsClients:
         self._service = NfsService(None)
         self._network: Network | None = None
         self._serves = asyncio.Event()
+        self._has_looked = False
         self._files_seen = 0.0  # of the monotonic clock
 
     def serve(self, situation: Situation) -> None:
@@ -96,8 +99,12 @@ class NfsClients:
             see, found, self._service, self._paths.exports, self._recovery, looks_at_files
         )
         changes = self._clients.look(sight)
+        self._has_looked = True
         for change in changes:
             self._brevity.say(_change(change))
+            if change.what == "mounted" and change.client.certain:
+                for path in change.client.paths:
+                    self._mounted(path)
         if changes:
             self._changed()
 
@@ -150,7 +157,12 @@ class NfsClients:
     # --- what is known
 
     def is_busy(self, export: Export) -> bool:
-        """Tell whether some machine has an export mounted, or may have."""
+        """Tell whether some machine has an export mounted, or may have. Any thread may ask.
+
+        Before the first look nobody knows, so every one may be.
+        """
+        if not self._has_looked:
+            return self._serves.is_set()
         return self._clients.is_busy(export)
 
     def statuses(self, names: Mapping[str, str]) -> tuple[ClientStatus, ...]:

@@ -254,16 +254,22 @@ class Clients:
     @property
     def is_in_doubt(self) -> bool:
         """Tell whether `opened` at the next look could tell what somebody mounted."""
-        return any(
-            session.state != "gone" and not session.certain for session in self._sessions.values()
-        )
+        return any(not session.certain for session in self._present())
 
     def is_busy(self, export: Export) -> bool:
-        """Tell whether a machine has an export mounted, or may have."""
+        """Tell whether a machine has an export mounted, or may have. Any thread may ask.
+
+        The kernel's default path shows one of the machine's own layers, so that all of them may be.
+        """
         return any(
-            session.state != "gone" and export.path in session.paths
-            for session in self._sessions.values()
+            export.path in session.paths
+            or (default_path(session.address) in session.paths and _is_own(export.path, session))
+            for session in self._present()
         )
+
+    def _present(self) -> list[_Session]:
+        # list: at once, so that a session that begins meanwhile disturbs nobody.
+        return [each for each in list(self._sessions.values()) if each.state != "gone"]
 
 
 def _mounted(session: _Session, sight: Sight) -> tuple[tuple[PurePosixPath, ...], bool]:

@@ -115,6 +115,7 @@ def of_mountd(line: str) -> Happening | None:
 def of_ganesha(line: str) -> Happening | None:
     """Read a line of Ganesha; None when it is of something else."""
     text = label["text"] if (label := _GANESHA_LABEL.fullmatch(line)) else line
+    text = text.strip().removeprefix("refused: ")  # as daemons/ganesha.py marks such a line
     for pattern in _GANESHA:
         if (match := pattern.fullmatch(text)) and (address := ipv4(match["address"])):
             # A path that is none of ours leads to the root of Ganesha's own tree.

@@ -10,10 +10,12 @@ import pytest
 
 from appliance import nfs_clients
 from appliance.events.hub import Event
+from appliance.nfs import connections
 from appliance.nfs.connections import Connection
 from appliance.nfs.export import Export, NfsService, fsid, layer_path
 from appliance.nfs_clients import NfsClients
 from appliance.paths import Paths
+from appliance.run import CommandFailed
 from appliance.status import ClientStatus
 from tests.unit.builders import a_situation
 
@@ -29,7 +31,10 @@ class Watched:
     def __init__(self, tmp_path: Path, server: str = "kernel", *exports: Export) -> None:
         self.told: list[Event] = []
         self.changes = 0
-        self.clients = NfsClients(self.told.append, self._changed, Paths(), tmp_path)
+        self.mounted: list[PurePosixPath] = []
+        self.clients = NfsClients(
+            self.told.append, self._changed, self.mounted.append, Paths(), tmp_path
+        )
         service = NfsService(server, exports=exports or (LAYER,))  # type: ignore[arg-type]
         self.clients.serve(replace(a_situation(), nfs=service))
 
@@ -61,7 +66,7 @@ def test_a_mount_is_told_with_machine_path_and_version(watched: Callable[..., Wa
     (event,) = seen.told
     assert (event.daemon, event.kind, event.client) == ("nfs", "nfs", MAC)
     assert event.text == f"{MAC} ({MACHINE}) mounted {LAYER.path} by NFS 3"
-    assert seen.changes == 1
+    assert (seen.changes, seen.mounted) == (1, [LAYER.path])
     assert seen.clients.is_busy(LAYER)
 
 
@@ -173,6 +178,41 @@ def test_what_other_daemons_print_is_no_mount(watched: Callable[..., Watched]) -
     seen = watched()
     seen.hear("nginx", f"refused mount request from {MACHINE} for /x (/): not exported")
     assert seen.told == []
+
+
+def test_a_look_that_fails_is_followed_by_another(
+    watched: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Connection(IPv4Address("192.168.10.1"), 5, "2", 1, 1)
+    answers = [CommandFailed(["ss"], "cannot be started", ""), ours]
+    known = asyncio.Event()
+
+    async def established() -> tuple[Connection, ...]:
+        answer = answers.pop(0) if answers else ours
+        if isinstance(answer, CommandFailed):
+            raise answer
+        return Connection(MACHINE, 700, "1", 10, 20), answer
+
+    monkeypatch.setattr(connections, "established", established)
+    monkeypatch.setattr(nfs_clients, "_PERIOD", 0)
+
+    async def followed() -> None:
+        seen = watched()
+        seen.clients._changed = known.set
+        seen.hear("dhcpd", f"DHCPACK on {MACHINE} to {MAC} via br0", "dhcp", MAC)
+        task = asyncio.create_task(seen.clients.follow())
+        await asyncio.wait_for(known.wait(), 10)
+        task.cancel()
+        assert [client.mac for client in seen.clients.statuses({})] == [MAC]
+
+    asyncio.run(followed())
+
+
+def test_before_the_first_look_every_export_may_be_in_use(watched: Callable[..., Watched]) -> None:
+    seen = watched()
+    assert seen.clients.is_busy(LAYER)
+    asyncio.run(seen.look())
+    assert not seen.clients.is_busy(LAYER)
 
 
 def test_nothing_is_looked_at_while_nothing_is_served(watched: Callable[..., Watched]) -> None:

@@ -216,9 +216,20 @@ def test_a_root_that_all_share_is_a_machines_when_it_has_no_other() -> None:
 
 
 def test_the_kernels_own_default_path_is_its_machines() -> None:
-    seen = Seen(Export(default_path(MACHINE), fsid("fedora", VERSION, "default")), ANOTHERS)
+    default = Export(default_path(MACHINE), fsid("fedora", VERSION, "default"))
+    seen = Seen(default, ANOTHERS)
     seen.look(a_connection())
     assert seen.only.paths == (default_path(MACHINE),)
+
+
+def test_behind_the_kernels_default_path_any_of_the_machines_layers_may_be() -> None:
+    default = Export(default_path(MACHINE), fsid("fedora", VERSION, "default"))
+    seen = Seen(default, CLONE, SECOND, ANOTHERS)
+    seen.clients.leased(MACHINE, MAC)
+    seen.clients.hear(Mounted(MACHINE, default.path, "3"))
+    seen.look(a_connection())
+    busy = [each for each in (default, CLONE, SECOND, ANOTHERS) if seen.clients.is_busy(each)]
+    assert busy == [default, CLONE, SECOND]
 
 
 def test_a_machine_that_nobody_knows_may_have_nothing_of_others() -> None:

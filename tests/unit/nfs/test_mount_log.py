@@ -120,4 +120,6 @@ def test_a_line_of_ganesha_is_read(
 ) -> None:
     line = GANESHA.format(function=function, component=component, text=text)
     assert of_ganesha(line) == happening
-    assert of_ganesha(text) == happening  # where the daemon's file took the label away
+    # Where the daemon's file took the label away.
+    assert of_ganesha(text) == happening
+    assert of_ganesha(f"refused: {text}") == happening
