@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from appliance.hosts import Hosts
+from appliance.ip_parameter import Ip, IpParameter
 from appliance.settings_types import PRINTABLE, Range, is_plain_cmdline, yaml_off
 
 PREFIX = "BOOTDROP_"
@@ -278,18 +279,19 @@ class Settings(BaseSettings):
         "rsize=1048576,wsize=1048576,hard",
         "NFS",
         "Options that machines mount their root with, besides version and tcp (nfs(5)).",
-        "words joined by commas, without spaces",
-        max_length=200,
+        "up to 80 characters, words joined by commas, without spaces",
+        # The kernel has room for 256 (fs/nfs/nfsroot.c), and joins what DHCP says, what the command
+        # line says and its own.
+        max_length=80,
         pattern=r"^[A-Za-z0-9_=.:,-]*$",
     )
-    nfs_ip: str = _setting(
-        "dhcp",
+    nfs_ip: Ip = _setting(
+        IpParameter(method="dhcp"),
         "NFS",
         "What kernels without an initrd are told of their network, the value of `ip=` "
         "(Documentation/admin-guide/nfs/nfsroot.rst); name and device are put in where known.",
         "dhcp, bootp, rarp, both, any, on, off, none, or CLIENT:SERVER:GATEWAY:NETMASK:NAME:DEVICE:"
-        "METHOD with parts left empty",
-        max_length=200,
+        "METHOD[:DNS[:DNS[:NTP]]] with parts left empty",
     )
     nfs_share: Literal["clone", "ro", "rw"] = _setting(
         "clone",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsConfigDict, SettingsError
 
 from appliance.settings import COMPOSE_VARIABLES, PREFIX, Settings, allowed, variable
@@ -46,7 +47,7 @@ def load(yaml_file: Path | None = None, *, must_exist: bool = False) -> Settings
             if each["type"] == "extra_forbidden":
                 reason = f"no such setting{_nearest(field)}"
             else:
-                reason = f"not allowed here; allowed: {allowed(field)}"
+                reason = f"not allowed here{_why(each)}; allowed: {allowed(field)}"
             problems.append(f"{said(field, each['input'])}: {reason}")
         raise InvalidSettings(tuple(problems)) from None
     except yaml.YAMLError as error:
@@ -65,6 +66,12 @@ def load(yaml_file: Path | None = None, *, must_exist: bool = False) -> Settings
     if problems:
         raise InvalidSettings(tuple(problems))
     return settings
+
+
+def _why(error: ErrorDetails) -> str:
+    """Return what one of our own checks found wrong; pydantic's tell no more than is allowed."""
+    reason = error.get("ctx", {}).get("error") if error["type"] == "value_error" else None
+    return f": {reason}" if reason else ""
 
 
 def _misspelt_variables() -> list[str]:

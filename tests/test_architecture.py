@@ -32,7 +32,7 @@ LAYERS = (
     ("ports",),
     ("neopxe", "ethernet"),
     ("settings", "paths", "run", "files", "alarm", "supervisord"),
-    ("hosts", "settings_types"),
+    ("hosts", "ip_parameter", "settings_types"),
 )
 ORDER = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}
 

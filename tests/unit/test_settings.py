@@ -61,6 +61,8 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
         ("INTERFACE", "a name that is too long"),
         ("KEEP", "-1"),
         ("BOOTP_LEASE_TIME", "59"),
+        ("NFS_IP", "dchp"),
+        ("NFS_OPTIONS", "rsize=1048576," * 6),
         ("RARP_HOSTS", "52:54:00:12:34:56"),
         ("RARP_HOSTS", "52:54:00:12:34:56=lab.example"),
         ("RARP_HOSTS", "01:00:5e:00:00:01=192.168.10.5"),
