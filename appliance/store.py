@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from weakref import WeakValueDictionary
 
-from appliance.catalog import ikconfig, initrd, kernel
+from appliance.catalog import ikconfig, initrd, initrd_contents, kernel
 from appliance.catalog.decompress import Corrupt
 from appliance.catalog.lease import Writers, read_lease
 from appliance.catalog.manifest import COPIED, BrokenManifest, Manifest, Source, from_json, to_json
@@ -31,6 +31,7 @@ from appliance.catalog.model import (
     KernelImage,
     KernelSet,
     PublishedKernel,
+    RamdiskFormat,
     Refused,
     Scan,
 )
@@ -268,9 +269,11 @@ class Store:
             return None
         with open(folder / Role.INITRD, "rb") as copy:
             found = initrd.identify(copy)
-        if isinstance(found, initrd.NotAnInitrd):
-            raise Changing(kernel_set.initrd)
-        return found
+            if isinstance(found, initrd.NotAnInitrd):
+                raise Changing(kernel_set.initrd)
+            if found.format is RamdiskFormat.EXT2:
+                return found
+            return initrd_contents.survey(copy, found, kernel_set.initrd.name)
 
     def _trusted(self, source: Source) -> Source:
         """Forget a fingerprint so young that the file could change without changing it."""

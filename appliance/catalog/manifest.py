@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from appliance.catalog.model import Arch, Initrd, RamdiskFormat
+from appliance.catalog.model import Arch, Initrd, InitrdMaker, RamdiskFormat
 from appliance.catalog.openat import Fingerprint
 from appliance.catalog.pairing import Role
 
@@ -82,7 +82,18 @@ def _initrd(raw: dict[str, Any] | None) -> Initrd | None:
     if raw is None:
         return None
     size = raw["ramdisk_size"]
-    return Initrd(RamdiskFormat(raw["format"]), None if size is None else int(size))
+    maker = raw.get("made_by")  # not in manifests of before roots over NFS
+    return Initrd(
+        RamdiskFormat(raw["format"]),
+        ramdisk_size=None if size is None else int(size),
+        made_by=None if maker is None else InitrdMaker(maker),
+        nfs_mount=_known(raw.get("nfs_mount")),
+        nfs_module=_known(raw.get("nfs_module")),
+    )
+
+
+def _known(raw: object) -> bool | None:
+    return raw if isinstance(raw, bool) else None
 
 
 def _source(raw: dict[str, Any]) -> Source:

@@ -70,12 +70,23 @@ class CutShort:
         return f"cut short: {self.have} of at least {self.need} bytes are there; copy it again"
 
 
+class InitrdMaker(StrEnum):
+    """What made an initramfs, which decides how it is told its root."""
+
+    DRACUT = "dracut"
+    INITRAMFS_TOOLS = "initramfs-tools"
+
+
 @dataclass(frozen=True)
 class Initrd:
     """An initrd that came with a kernel."""
 
     format: RamdiskFormat
     ramdisk_size: int | None = None  # KiB uncompressed; only for ext2, for `ramdisk_size=`
+    made_by: InitrdMaker | None = None  # None: somebody else, or not known
+    # What it has to mount a root over NFS; None: not known, as its contents could not be read.
+    nfs_mount: bool | None = None  # the program and its script
+    nfs_module: bool | None = None  # the kernel's module
 
 
 @dataclass(frozen=True)

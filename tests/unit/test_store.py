@@ -88,7 +88,7 @@ def test_a_set_is_published_whole_and_readable_by_all(lab: Lab) -> None:
         efi_stub=True,
         kernel=folder / "kernel",
         initrd=folder / "initrd",
-        initrd_format=Initrd(RamdiskFormat.CPIO),
+        initrd_format=Initrd(RamdiskFormat.CPIO, nfs_mount=False, nfs_module=False),
         modules=folder / "modules",
         config=None,
         dropped_at=max(ctimes) / 1e9,

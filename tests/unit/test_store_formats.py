@@ -1,5 +1,7 @@
 """What is published of other formats than a plain bzImage, and what nobody may make of it."""
 
+import gzip
+import json
 import os
 import shutil
 from pathlib import Path, PurePosixPath
@@ -7,10 +9,18 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from appliance.catalog.decompress import Compression
-from appliance.catalog.model import Arch, Catalog
+from appliance.catalog.model import (
+    Arch,
+    Catalog,
+    Initrd,
+    InitrdMaker,
+    PublishedKernel,
+    RamdiskFormat,
+)
 from tests.unit.catalog.kernels import (
     COMPRESS,
     make_bzimage,
+    make_cpio,
     make_image,
     make_zboot,
     packed_gzip,
@@ -92,3 +102,23 @@ def test_a_link_or_a_fifo_in_place_of_what_is_published_is_replaced(lab: Lab) ->
             lab.start()
             assert lab.only() == kernel
             assert lab.read(kernel.kernel) == make_bzimage()
+
+
+def reopened(lab: Lab) -> tuple[PublishedKernel, ...]:
+    lab.start()
+    return lab.store.published()
+
+
+def test_who_made_an_initrd_is_kept_and_a_manifest_that_does_not_say_still_loads(lab: Lab) -> None:
+    lab.drop("vmlinuz-6.1", make_bzimage("6.1"))
+    packed = gzip.compress(make_cpio(names=("usr/lib/dracut/modules.txt", "usr/lib/nfs-lib.sh")))
+    lab.drop("initramfs-6.1.img", packed)
+    made = Initrd(RamdiskFormat.CPIO, None, InitrdMaker.DRACUT, nfs_mount=True, nfs_module=False)
+    assert lab.only().initrd_format == made
+    assert reopened(lab)[0].initrd_format == made
+    (manifest,) = lab.published.glob("kernels/*/*/manifest.json")
+    raw = json.loads(manifest.read_text())
+    for field in ("made_by", "nfs_mount", "nfs_module"):
+        del raw["initrd"][field]
+    manifest.write_text(json.dumps(raw))
+    assert reopened(lab)[0].initrd_format == Initrd(RamdiskFormat.CPIO)

@@ -6,7 +6,7 @@ import bz2
 import gzip
 import lzma
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import zstandard
 
@@ -149,13 +149,14 @@ def make_zboot(
     return make_pe(machine, header=header + b"\xcd\x23\x82\x81", data=payload + behind)
 
 
-def make_cpio(content: bytes = b"hello") -> bytes:
+def make_cpio(content: bytes = b"hello", names: Sequence[str] = ("init",)) -> bytes:
     def entry(name: bytes, data: bytes) -> bytes:
         numbers = (1, 0o100644, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0)
         head = b"070701" + b"".join(b"%08x" % number for number in numbers) + name + b"\0"
         return head + bytes(-len(head) % 4) + data + bytes(-len(data) % 4)
 
-    return entry(b"init", content) + entry(b"TRAILER!!!", b"")
+    entries = b"".join(entry(name.encode(), content) for name in names)
+    return entries + entry(b"TRAILER!!!", b"")
 
 
 def make_ext2(blocks: int = 4096, log_block_size: int = 0) -> bytes:
