@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from ipaddress import IPv4Address
 from pathlib import PurePosixPath
 
 from appliance.catalog.decompress import Compression
@@ -21,133 +21,14 @@ from appliance.catalog.model import (
     RootCatalog,
 )
 from appliance.catalog.pairing import Role, partners
+from appliance.entries import LOCAL, Entry, Firmware, Menu, RescueRoot
+from appliance.nfs_entries import FORMAT, nfs_boot, root_path
 from appliance.ramdisks import CannotBoot, choose, ramdisk_formats
 from appliance.settings import Settings
 
-# Keys that no kernel can have: a safe name starts with a letter or a digit.
-LOCAL = "~local"
-
 _RESCUE = "rescue"
-# Lines that a menu is still overlooked with; beyond, each kernel has a menu of its own.
-_MOST_LINES = 16
 _MOST_NAMES = 5  # of kernels in one notice
-
-
-class Firmware(StrEnum):
-    """What a machine starts from, by neopxe.conf's names; it decides which kernels it can boot."""
-
-    BIOS = "bios"
-    EFI_X64 = "efi-x64"
-    EFI_ARM64 = "efi-arm64"
-
-    @property
-    def machines(self) -> str:
-        """Words for the machines that have it."""
-        return _MACHINES[self]
-
-
-_MACHINES = {
-    Firmware.BIOS: "BIOS machines",
-    Firmware.EFI_X64: "x86 UEFI machines",
-    Firmware.EFI_ARM64: "arm64 machines",
-}
-
-
-@dataclass(frozen=True)
-class RescueRoot:
-    """A ramdisk of the image, published; paths relative to published/."""
-
-    arch: Arch
-    cpio: PurePosixPath
-    ext2: PurePosixPath
-    ramdisk_size: int  # KiB of the ext2 image, uncompressed
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the menu that boots a kernel; paths relative to published/."""
-
-    key: str  # unique in the menu, [A-Za-z0-9._~-]: a label in every loader's language
-    title: str  # printable ASCII; each loader's template escapes it
-    arch: Arch
-    firmware: frozenset[Firmware]  # what can start it, at least one
-    group: str  # key of the kernel's submenu, for when there are too many entries for one menu
-    group_title: str
-    kernel: PurePosixPath
-    initrds: tuple[PurePosixPath, ...]
-    cmdline: str  # without initrd=, which each loader writes its own way
-
-
-@dataclass(frozen=True)
-class Submenu:
-    """The entries of one kernel, where the first menu has a line for them all."""
-
-    key: str
-    title: str
-    entries: tuple[Entry, ...]  # two or more
-
-
-@dataclass(frozen=True)
-class Offer:
-    """The part of the menu that machines with one firmware see."""
-
-    firmware: Firmware
-    entries: tuple[Entry, ...]  # newest kernel first
-    default: str | None  # an entry's key, LOCAL, or None: wait for a kernel
-    submenus: tuple[Submenu, ...] = ()
-
-    @property
-    def lines(self) -> tuple[Entry | Submenu, ...]:
-        """What the first menu shows: what is in no submenu, before all the default."""
-        inside = {entry.key: submenu for submenu in self.submenus for entry in submenu.entries}
-        lines: dict[str, Entry | Submenu] = {
-            entry.key: entry
-            for entry in self.entries
-            if entry.key == self.default and entry.key in inside
-        }
-        for entry in self.entries:
-            line = inside.get(entry.key, entry)
-            lines[line.key] = line
-        return tuple(lines.values())
-
-
-@dataclass(frozen=True)
-class Menu:
-    """What machines are offered. A local disk is always among it."""
-
-    entries: tuple[Entry, ...] = ()  # newest kernel first
-    default: str | None = None  # an entry's key, LOCAL, or None: wait for a kernel
-    timeout: int = 0  # seconds; 0: the default at once
-    notices: tuple[str, ...] = ()  # what could not be offered, and why
-
-    def offer(self, firmware: Firmware) -> Offer:
-        """Return what firmware can start; its own newest kernel where the default is another's."""
-        entries = tuple(entry for entry in self.entries if firmware in entry.firmware)
-        keys = [entry.key for entry in entries]
-        default = self.default
-        if default != LOCAL and default not in keys:
-            default = keys[0] if keys else None
-        submenus = tuple(each for each in self.submenus if firmware in each.entries[0].firmware)
-        return Offer(firmware, entries, default, submenus)
-
-    @property
-    def offers(self) -> tuple[Offer, ...]:
-        """Return the menu of each firmware."""
-        return tuple(map(self.offer, Firmware))
-
-    @property
-    def submenus(self) -> tuple[Submenu, ...]:
-        """Return a menu for each kernel with several entries, where they are too many for one."""
-        if len(self.entries) <= _MOST_LINES:
-            return ()
-        groups: dict[str, list[Entry]] = {}
-        for entry in self.entries:
-            groups.setdefault(entry.group, []).append(entry)
-        return tuple(
-            Submenu(key, entries[0].group_title, tuple(entries))
-            for key, entries in groups.items()
-            if len(entries) > 1
-        )
+_MOST_LACKING = 2  # options in a title, which has a line of the screen
 
 
 @dataclass(frozen=True)
@@ -160,24 +41,36 @@ class _Case:
     cmdline: str
 
 
-def plan(
+@dataclass(frozen=True)
+class _Nfs:
+    """What is the same for every root over NFS."""
+
+    settings: Settings
+    server: IPv4Address
+
+
+def plan(  # noqa: PLR0913
     settings: Settings,
     catalog: Catalog,
     rescue: Iterable[RescueRoot],
     help_url: str | None,
     roots: RootCatalog | None = None,
+    *,
+    nfs_server: IPv4Address | None = None,
 ) -> Menu:
     """Offer each kernel with its own initrd and with each root, as far as it can boot them.
 
-    `help_url` is shown by the rescue root to whoever sits in front of the machine.
+    `help_url` is shown by the rescue root to whoever sits in front of the machine; `nfs_server` is
+    where machines can mount roots, None where they cannot.
     """
     roots = roots or RootCatalog()
+    nfs = None if nfs_server is None else _Nfs(settings, nfs_server)
     entries: list[Entry] = []
     notices: list[str] = []
     main_keys: dict[str, str] = {}  # kernel's name: the key of the entry that it boots by default
     unable: dict[tuple[str, str], list[str]] = {}  # root's name, reason: kernels' names
     rescue_roots = {root.arch: root for root in rescue}
-    default_root, ordered = _ordered(settings.default_root, roots.roots, notices)
+    default_root, ordered = _ordered(settings.default_root, roots.roots, nfs, notices)
     for kernel in catalog.kernels:
         if not _firmware(kernel):
             notices.append(f"{kernel.name}: no firmware can start it: build it with CONFIG_EFI=y")
@@ -188,13 +81,10 @@ def plan(
             _layer(kernel, roots.layers),
             _common_cmdline(settings, kernel.arch),
         )
-        offered = [] if kernel.initrd is None else [_own_initrd(case)]
-        for root in ordered:
-            try:
-                if root.arch is kernel.arch:
-                    offered.append(_with_root(case, root))
-            except CannotBoot as reason:
-                unable.setdefault((root.name, str(reason)), []).append(kernel.name)
+        offered = [each for root in ordered for each in _each_way(case, root, nfs, unable)]
+        if kernel.initrd is not None:
+            last = settings.nfs_first and _looks_for_a_root(kernel)
+            offered.insert(len(offered) if last else 0, _own_initrd(case))
         try:
             suffix = _RESCUE if offered else ""
             shell = _with_rescue(case, suffix, rescue_roots.get(kernel.arch), help_url)
@@ -202,34 +92,103 @@ def plan(
             offered.insert(0 if first else len(offered), shell)
         except CannotBoot as reason:
             notices.append(f"{kernel.name}: no rescue shell: {reason}")
-        if offered:
+        offered.sort(key=lambda entry: bool(entry.lacks))
+        if offered and not offered[0].lacks:
             main_keys[kernel.name] = offered[0].key
-            entries += offered
+        entries += offered
     notices += [
-        f"root {root}: not with {_some(kernels)}: {reason}"
+        f"root {root}: not {'in memory ' if nfs else ''}with {_some(kernels)}: {reason}"
         for (root, reason), kernels in unable.items()
     ]
+    notices += _lacking_notices(entries)
     default = _default(settings.default_entry, entries, main_keys)
-    if default is None and settings.default_entry != "newest" and entries:
-        default = entries[0].key
+    if default is None and settings.default_entry != "newest" and main_keys:
+        default = next(iter(main_keys.values()))
         notices.append(
             f"BOOTDROP_DEFAULT_ENTRY={settings.default_entry}: not in the menu, so the newest "
             f"kernel is the default; there are: {', '.join(main_keys)}"
         )
-    menu = Menu(tuple(entries), default, settings.menu_timeout, tuple(notices))
+    path = next((root for root in ordered if FORMAT in root.formats), None) if nfs else None
+    menu = Menu(
+        tuple(entries),
+        default,
+        settings.menu_timeout,
+        tuple(notices),
+        root_path(settings, nfs.server, path) if nfs and path else "",
+    )
     return replace(menu, notices=menu.notices + _other_defaults(menu))
 
 
+def _each_way(
+    case: _Case,
+    root: PublishedRoot,
+    nfs: _Nfs | None,
+    unable: dict[tuple[str, str], list[str]],
+) -> list[Entry]:
+    """Return the entries of a kernel with a root: from memory, over NFS, what comes first first."""
+    if root.arch is not case.kernel.arch:
+        return []
+    ways: list[Entry] = []
+    if root.ramdisks:
+        try:
+            ways.append(_with_root(case, root))
+        except CannotBoot as reason:
+            unable.setdefault((root.name, str(reason)), []).append(case.kernel.name)
+    if nfs is not None and FORMAT in root.formats:
+        ways.insert(0 if nfs.settings.nfs_first else len(ways), _over_nfs(case, root, nfs))
+    return ways
+
+
+def _over_nfs(case: _Case, root: PublishedRoot, nfs: _Nfs) -> Entry:
+    """Return the entry that mounts a root over NFS, also of a kernel that lacks what it takes."""
+    boot = nfs_boot(nfs.settings, nfs.server, case.kernel, root)
+    lacks = f": lacks {_some(list(boot.lacks), _MOST_LACKING)}" if boot.lacks else ""
+    return replace(
+        _entry(
+            case.kernel,
+            # A root's key ends in no "~nfs": what stands behind its "~" are hex digits.
+            f"~{root.key}~nfs",
+            f", {root.name} over NFS{lacks}",
+            boot.initrds,
+            # What all kernels get comes last: a word of it that is there twice wins.
+            " ".join(f"{boot.cmdline} {root.cmdline} {case.cmdline}".split()),
+        ),
+        bootif=boot.bootif,
+        lacks=boot.lacks,
+    )
+
+
+def _looks_for_a_root(kernel: PublishedKernel) -> bool:
+    """Tell whether a kernel's own initrd is known to be no system, but to mount one."""
+    return kernel.initrd_format is not None and kernel.initrd_format.made_by is not None
+
+
+def _lacking_notices(entries: list[Entry]) -> list[str]:
+    """Tell which kernels cannot boot a root over NFS, once for all that lack the same."""
+    kernels: dict[tuple[str, ...], dict[str, None]] = {}
+    for entry in entries:
+        if entry.lacks:
+            kernels.setdefault(entry.lacks, {})[entry.group_title] = None
+    return [
+        f"roots over NFS: not with {_some(list(names))}: lacks {', '.join(lacks)}"
+        for lacks, names in kernels.items()
+    ]
+
+
 def _ordered(
-    wanted: str | None, roots: tuple[PublishedRoot, ...], notices: list[str]
+    wanted: str | None,
+    roots: tuple[PublishedRoot, ...],
+    nfs: _Nfs | None,
+    notices: list[str],
 ) -> tuple[str | None, list[PublishedRoot]]:
-    """Return the default root's name, and the roots that can be booted from memory, it first."""
-    bootable = [root for root in roots if root.ramdisks]
+    """Return the default root's name, and the roots that can be booted, it first."""
+    bootable = [root for root in roots if root.ramdisks or (nfs and FORMAT in root.formats)]
+    off = "" if nfs else " and nothing serves NFS"
     notices += [
-        f"root {root.name}: not in the menu, as it has no ramdisk: its recipe's formats want "
+        f"root {root.name}: not in the menu, as it has no ramdisk{off}: its recipe's formats want "
         "ext2 or cpio"
         for root in roots
-        if not root.ramdisks
+        if root not in bootable
     ]
     names = [root.name for root in bootable]
     if wanted not in (None, _RESCUE, "newest", *names):
@@ -259,10 +218,10 @@ def _layer(kernel: PublishedKernel, layers: tuple[ModulesLayer, ...]) -> Modules
     return next(filter(is_beside, fitting), next(iter(fitting), None))
 
 
-def _some(names: list[str]) -> str:
+def _some(names: list[str], most: int = _MOST_NAMES) -> str:
     """List the first of many names."""
-    more = len(names) - _MOST_NAMES
-    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _other_defaults(menu: Menu) -> tuple[str, ...]:
@@ -374,10 +333,10 @@ def _default(wanted: str, entries: list[Entry], main_keys: dict[str, str]) -> st
     if wanted == "local":
         return LOCAL
     if wanted == "newest":
-        return entries[0].key if entries else None
+        return next(iter(main_keys.values()), None)
     if wanted in main_keys:
         return main_keys[wanted]
-    return next((entry.key for entry in entries if entry.key == wanted), None)
+    return next((each.key for each in entries if each.key == wanted and not each.lacks), None)
 
 
 def _ascii(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import BinaryIO
 
-from appliance import menu, network, settings, settings_load
+from appliance import entries, menu, network, settings, settings_load
 from appliance.alarm import Alarm
 from appliance.cards import Cards
 from appliance.catalog.model import Catalog
@@ -86,7 +86,7 @@ class Orchestrator:
         self._cards = Cards(paths.state)
         self._new_cards = Alarm(self._save_cards)
         self._offered = Catalog()  # what the menu that machines get was made from
-        self._situation = Situation(chosen, paths, menu.Menu())
+        self._situation = Situation(chosen, paths, entries.Menu())
         self._notices: frozenset[str] = frozenset()  # of the menu, that were told
         self._faults: dict[str, str] = {}  # by what they are about
         self._landlock = True
@@ -121,7 +121,7 @@ class Orchestrator:
         plan, network_now = self._situation.menu, self._situation.network
         state, reasons = self._health.summary(tuple(dict.fromkeys(self._faults.values())))
         cards = self._cards.seen
-        titles = {entry.key: entry.title for entry in plan.entries} | {menu.LOCAL: "local disk"}
+        titles = {entry.key: entry.title for entry in plan.entries} | {entries.LOCAL: "local disk"}
         return Status(
             state="starting" if self._kernels.catalog is None and not reasons else state,
             reasons=reasons,
@@ -261,7 +261,7 @@ class Orchestrator:
                     self._again.within(_NETWORK_LOOK)
             self._control.status_changed()
 
-    async def _look(self, catalog: Catalog, rescue: tuple[menu.RescueRoot, ...]) -> Situation:
+    async def _look(self, catalog: Catalog, rescue: tuple[entries.RescueRoot, ...]) -> Situation:
         """Put together what is known now."""
         try:
             found = network.resolve(self._settings, await network.read_interfaces())
@@ -288,7 +288,7 @@ class Orchestrator:
             landlock=self._landlock,
         )
 
-    def _tell_menu(self, plan: menu.Menu) -> None:
+    def _tell_menu(self, plan: entries.Menu) -> None:
         for notice in plan.notices:
             if notice not in self._notices:
                 self._brevity.say(notice)

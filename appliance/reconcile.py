@@ -26,6 +26,7 @@ from appliance.supervision import ALIVE, NotSupervised, Supervision
 
 _BOOT_FILES = PurePosixPath("tftp")
 _IPXE_MENU = PurePosixPath("boot.ipxe")
+_PXELINUX = "pxelinux.cfg"  # folders of this name have files of machines
 
 
 class PortTaken(Exception):
@@ -69,14 +70,16 @@ def published_path(situation: Situation, boot_file: PurePosixPath) -> Path:
 def publish_boot_files(situation: Situation, renderer: Renderer) -> bool:
     """Put the menus into published/; tell whether any changed."""
     published = situation.paths.published
-    changed = {
-        path.relative_to(_BOOT_FILES): text
-        for path, text in renderer.boot_files(situation).items()
-        if _differs(published, path.relative_to(_BOOT_FILES), text)
+    wanted = {
+        path.relative_to(_BOOT_FILES): text for path, text in renderer.boot_files(situation).items()
     }
+    changed = {path: text for path, text in wanted.items() if _differs(published, path, text)}
     write_tree(changed, published)
-    # The folders of entries that the firmware's menu no longer lists.
+    # The folders of entries that the firmware's menu no longer lists, and pxelinux's files for
+    # machines that are no longer known.
     keep_only(published, ENTRIES, {item.entry.key for item in situation.firmware_menu.kernels})
+    for folder in {path.parent for path in wanted if path.parent.name == _PXELINUX}:
+        keep_only(published, folder, {path.name for path in wanted if path.parent == folder})
     return bool(changed)
 
 

@@ -11,16 +11,22 @@ from typing import Any, TypeAlias
 import jinja2
 
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC
-from appliance.menu import Firmware
+from appliance.entries import Entry, Firmware, Menu
+from appliance.nfs.export import holder_of
+from appliance.nfs_entries import HOLDER, HOSTNAME
 from appliance.situation import Situation
 
 # Path to text. `etc/…` is a daemon's, under the run folder; `tftp/…` is a machine's, published.
 Tree: TypeAlias = dict[PurePosixPath, str]
 
 _HELP = "tftp/help.txt"  # the front page of HTTP
-_MENUS = ("tftp/autoexec.ipxe", "tftp/boot.ipxe", "tftp/pxelinux.cfg/default")
+_IPXE = ("tftp/autoexec.ipxe", "tftp/boot.ipxe")
+# What pxelinux looks for: its configuration for a machine, ARP type 01 being Ethernet, or for all.
+_OF_ALL = "default"
+_OF_MACHINE = "01-{holder}"
+_PXELINUX = "tftp/pxelinux.cfg/{of}"
 # In an entry's folder, which is KEY for the template.
-_OF_ENTRY = "tftp/entry/{key}/pxelinux.cfg/default"
+_OF_ENTRY = "tftp/entry/{key}/pxelinux.cfg/{of}"
 
 
 class Renderer:
@@ -34,35 +40,67 @@ class Renderer:
             # Text for daemons and firmware, not HTML: what goes in is checked at the border.
             autoescape=False,
         )
-        self._environment.globals["Firmware"] = Firmware
-        self._environment.filters |= {"screen": screen, "ipxe": ipxe, "menu_c32": menu_c32}
+        self._environment.globals |= {"Firmware": Firmware, "ipxe_holder": IPXE_HOLDER}
+        self._environment.filters |= {
+            "screen": screen,
+            "ipxe": ipxe,
+            "menu_c32": menu_c32,
+            "dhcpd": dhcpd,
+        }
 
     def boot_files(self, situation: Situation) -> Tree:
         """Return the front page, and on a network the menus in every loader's language."""
-        if not situation.network:
-            return self.files((_HELP,), situation)
-        return self.files((_HELP, *_MENUS), situation) | self._entries(situation)
+        tree = self.files((_HELP,), situation)
+        if situation.network:
+            tree |= self._ipxe(situation) | self._pxelinux(situation) | self._entries(situation)
+        return tree
 
     @staticmethod
     def boot_file_names(situation: Situation) -> tuple[PurePosixPath, ...]:
         """Return the paths of boot_files."""
-        if not situation.network:
-            return (PurePosixPath(_HELP),)
-        entries = (_OF_ENTRY.format(key=each.entry.key) for each in situation.firmware_menu.kernels)
-        return tuple(map(PurePosixPath, (_HELP, *_MENUS, *entries)))
+        names = [_HELP]
+        if situation.network:
+            names += _IPXE
+            names += [_PXELINUX.format(of=of) for of in _whose_menu(situation)]
+            names += [
+                _OF_ENTRY.format(key=item.entry.key, of=of)
+                for item in situation.firmware_menu.kernels
+                for of in _whose(situation, item.entry)
+            ]
+        return tuple(map(PurePosixPath, names))
 
     def files(self, names: Iterable[str], situation: Situation) -> Tree:
         """Render templates by the paths that they produce."""
         return {PurePosixPath(name): self._text(name, situation) for name in names}
 
+    def _ipxe(self, situation: Situation) -> Tree:
+        """Return iPXE's scripts; it knows itself by which card it booted, and its name."""
+        return {
+            path: text.replace(HOLDER, IPXE_HOLDER).replace(HOSTNAME, "${hostname}")
+            for path, text in self.files(_IPXE, situation).items()
+        }
+
+    def _pxelinux(self, situation: Situation) -> Tree:
+        """Return pxelinux's menu for all, and with each known machine's own entries for it."""
+        template = _PXELINUX.format(of=_OF_ALL)
+        menus = {
+            True: self._text(template, situation, situation.menu.for_any_machine),
+            False: self._text(template, situation),
+        }
+        return {
+            PurePosixPath(_PXELINUX.format(of=of)): _of_machine(menus[of == _OF_ALL], holder)
+            for of, holder in _whose_menu(situation).items()
+        }
+
     def _entries(self, situation: Situation) -> Tree:
         """Return what pxelinux finds beside itself when the firmware's menu named a kernel."""
-        template = _OF_ENTRY.format(key="KEY")
+        template = _OF_ENTRY.format(key="KEY", of=_OF_ALL)
         return {
-            PurePosixPath(_OF_ENTRY.format(key=item.entry.key)): self._render(
-                template, entry=item.entry
+            PurePosixPath(_OF_ENTRY.format(key=item.entry.key, of=of)): _of_machine(
+                self._render(template, entry=item.entry, machine=holder), holder
             )
             for item in situation.firmware_menu.kernels
+            for of, holder in _whose(situation, item.entry).items()
         }
 
     def program(self, name: str, argv: Sequence[str]) -> Tree:
@@ -76,12 +114,12 @@ class Renderer:
         name = "etc/supervisor/supervisord.conf"
         return {PurePosixPath(name): self._render(name, paths=situation.paths, python=python)}
 
-    def _text(self, name: str, situation: Situation) -> str:
+    def _text(self, name: str, situation: Situation, menu: Menu | None = None) -> str:
         return self._render(
             name,
             settings=situation.settings,
             network=situation.network,
-            menu=situation.menu,
+            menu=menu or situation.menu,
             paths=situation.paths,
             loaders=situation.loaders,
             firmware_menu=situation.firmware_menu,
@@ -96,6 +134,29 @@ class Renderer:
         return self._environment.get_template(f"{name}.j2").render(**values)
 
 
+def _whose_menu(situation: Situation) -> dict[str, str]:
+    """Return whose menus pxelinux is given: that of all, and where it boots, each machine's own."""
+    own = situation.settings.bios_loader == "pxelinux" and any(
+        entry.is_of_one_machine for entry in situation.menu.offer(Firmware.BIOS).entries
+    )
+    return {_OF_ALL: ""} | (_machines(situation) if own else {})
+
+
+def _whose(situation: Situation, entry: Entry) -> dict[str, str]:
+    """Return whose an entry's files are."""
+    return {_OF_ALL: ""} | (_machines(situation) if entry.is_of_one_machine else {})
+
+
+def _machines(situation: Situation) -> dict[str, str]:
+    """Return the name of each known machine's file, with its part of paths."""
+    holders = map(holder_of, situation.machines)
+    return {_OF_MACHINE.format(holder=holder): holder for holder in holders}
+
+
+def _of_machine(text: str, holder: str) -> str:
+    return text.replace(HOLDER, holder).replace(HOSTNAME, "")
+
+
 def serial_port(console: str) -> int | None:
     """Return the serial port that the kernels' console is on, so that menus show there too."""
     match = re.search(r"console=ttyS(\d)", console)
@@ -106,6 +167,12 @@ def serial_port(console: str) -> int | None:
 
 # Columns. Of 80, iPXE leaves 74 (src/hci/tui/menu_ui.c), the last 5 of which it counts down in.
 _SCREEN = 68
+# netX is the card that was opened last, which is the one that it boots by (core/settings.c).
+IPXE_HOLDER = "${netX/mac:hexhyp}"
+_DHCPD_HOLDER = ', "-", '.join(
+    f'suffix(concat("0", binary-to-ascii(16, 8, "", substring(hardware, {byte}, 1))), 2)'
+    for byte in range(1, 7)
+)
 _IPXE_SEPARATORS = frozenset({"||", "&&", ";"})
 
 
@@ -128,6 +195,18 @@ def ipxe(text: str) -> str:
         f"${{nothing}}{word}" if word in _IPXE_SEPARATORS or word.startswith("#") else word
         for word in words
     )
+
+
+def dhcpd(text: str) -> str:
+    """Write a text as an expression of dhcpd.conf that puts each machine's address into it.
+
+    Its own words for numbers leave out zeros in front, of which a hardware address has some.
+    """
+    before, holder, after = text.partition(HOLDER)
+    if not holder:
+        return f'"{text}"'
+    parts = [f'"{before}"', _DHCPD_HOLDER, *([f'"{after}"'] if after else [])]
+    return f"concat({', '.join(parts)})"
 
 
 def menu_c32(text: str) -> str:

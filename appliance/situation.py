@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from appliance import firmware_menu
+from appliance.entries import Menu
 from appliance.firmware_menu import FirmwareMenu
-from appliance.menu import Menu
 from appliance.network import Network
 from appliance.nfs.export import NOT_DECIDED, NfsService
 from appliance.paths import Paths
@@ -35,6 +35,9 @@ class Situation:
     # Addresses of others that answer DHCP; None while listening for them.
     other_dhcp_servers: tuple[IPv4Address, ...] | None = None
     nfs: NfsService = NOT_DECIDED
+    # Hardware addresses of machines that are known, such as 52:54:00:12:34:56: those that pxelinux
+    # gets files of their own for, where a command line is one machine's.
+    machines: tuple[str, ...] = ()
     landlock: bool = True  # the kernel lets a process give up its access to files
 
     @property

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from appliance import menu, settings_load
+from appliance import entries, menu, settings_load
 from appliance.catalog.model import Catalog
 from appliance.daemons import ALL
 from appliance.daemons.containment import landlock_works
@@ -31,7 +31,7 @@ def start(paths: Paths) -> None:
     for leftover in paths.run.iterdir() if paths.run.exists() else ():
         shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
     run_folders(paths)
-    situation = Situation(chosen, paths, menu.Menu())
+    situation = Situation(chosen, paths, entries.Menu())
     write_tree(Renderer(paths.templates).supervisord(situation, sys.executable), paths.run)
     configuration = paths.run / "etc/supervisor/supervisord.conf"
     become([sys.executable, "-m", "appliance.supervisord", "-c", str(configuration)])

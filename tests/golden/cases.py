@@ -22,7 +22,11 @@ from appliance.settings import Settings
 from appliance.situation import Situation
 from tests.unit.builders import (
     CPIO_INITRD,
+    DEBIAN_CONFIG,
+    DEBIAN_INITRD,
+    DRACUT_INITRD,
     EXT2_CAPABLE,
+    NFS_CAPABLE,
     a_config,
     a_kernel,
     a_layer,
@@ -82,6 +86,43 @@ CASES: dict[str, Situation] = {
             a_root("busybox", forms=[RamdiskFormat.CPIO], compression=Compression.ZSTD),
         ),
         layers=(a_layer("6.12.0", "bzImage-6.12.modules.tar.xz"),),
+    ),
+    "nfs": a_situation(
+        Settings(interface="eth1", menu_timeout=5, bios_loader="pxelinux"),
+        a_kernel("bzImage", version="6.12.0-mine", config=a_config(*NFS_CAPABLE)),
+        a_kernel("noroot", version="6.12.0", config=a_config("RD_GZIP", "BLK_DEV_INITRD")),
+        a_kernel(
+            "vmlinuz-6.12.9-amd64",
+            version="6.12.9-amd64",
+            initrd=DEBIAN_INITRD,
+            config=a_config(*DEBIAN_CONFIG),
+        ),
+        roots=(
+            a_root("fedora", forms=[RamdiskFormat.CPIO], cmdline="selinux=0"),
+            a_root("my debian", forms=(), share="ro", init="/lib/systemd/systemd"),
+        ),
+        nfs=True,
+        machines=("52:54:00:12:34:56", "02:0a:00:00:00:01"),
+    ),
+    "nfs-first": a_situation(
+        Settings(
+            interface="eth1",
+            nfs_first=True,
+            nfs_share="rw",
+            nfs_ip=":::::eth0:dhcp",
+            firmware_menu="kernels",
+            prompt_timeout=10,
+        ),
+        a_kernel("bzImage", config=a_config(*NFS_CAPABLE)),
+        a_kernel(
+            "vmlinuz-6.12.9-200.fc41.x86_64",
+            version="6.12.9-200.fc41.x86_64",
+            initrd=DRACUT_INITRD,
+            config=a_config(*DEBIAN_CONFIG),
+        ),
+        roots=(a_root("fedora"), a_root("own", forms=(), share="clone")),
+        nfs=True,
+        machines=("52:54:00:12:34:56",),
     ),
     "architectures": a_situation(
         Settings(interface="eth1"),

@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from appliance.catalog.decompress import Compression
 from appliance.catalog.model import (
     Arch,
     Catalog,
     Initrd,
+    InitrdMaker,
     KernelConfig,
     ModulesLayer,
     PublishedKernel,
@@ -21,7 +23,8 @@ from appliance.catalog.model import (
     RamdiskFormat,
     RootCatalog,
 )
-from appliance.menu import Menu, RescueRoot, plan
+from appliance.entries import Menu, RescueRoot
+from appliance.menu import plan
 from appliance.network import Interface, Network
 from appliance.nfs.export import Export, fsid
 from appliance.paths import Paths
@@ -41,12 +44,22 @@ def a_rescue_root(arch: Arch) -> RescueRoot:
 
 RESCUE = a_rescue_root(Arch.X86_64)
 ARM64_RESCUE = a_rescue_root(Arch.ARM64)
+SERVER = IPv4Address("192.168.10.1")
 HELP = "http://192.168.10.1:8069/help.txt"
 EXT2_CAPABLE = ("BLK_DEV_INITRD", "RD_GZIP", "BLK_DEV_RAM", "EXT2_FS")
 
 
+# What a kernel needs that mounts its root by itself, by any version.
+NFS_CAPABLE = (
+    *("IP_PNP", "IP_PNP_DHCP", "NFS_FS", "ROOT_NFS", "NFS_V3", "NFS_V4", "NFS_V4_1", "NFS_V4_2"),
+    *("OVERLAY_FS", "TMPFS"),
+)
+
+
 def a_config(*options: str) -> KernelConfig:
-    return KernelConfig(frozenset((f"CONFIG_{option}", "y") for option in options))
+    """Return options that are built in, or what stands behind a `=`."""
+    pairs = (option.partition("=") for option in options)
+    return KernelConfig(frozenset((f"CONFIG_{name}", value or "y") for name, _, value in pairs))
 
 
 def a_kernel(  # noqa: PLR0913
@@ -87,6 +100,7 @@ def a_root(  # noqa: PLR0913
     compression: Compression = Compression.ZSTD,
     forms: Iterable[RamdiskFormat] = tuple(RamdiskFormat),
     variants: Iterable[str] = (),
+    share: Literal["clone", "ro", "rw"] | None = None,
 ) -> PublishedRoot:
     folder = PurePosixPath("roots", safe_name(name), "aabbccddeeff0011")
     every = {
@@ -102,7 +116,7 @@ def a_root(  # noqa: PLR0913
         is_default=is_default,
         cmdline=cmdline,
         init=init,
-        share=None,
+        share=share,
         formats=("nfs", *forms),
         size=200_000_000,
         built_at=0,
@@ -124,6 +138,15 @@ def a_layer(version: str, source: str = "", layer_id: str = "1111222233334444") 
 
 
 CPIO_INITRD = Initrd(RamdiskFormat.CPIO)
+DRACUT_INITRD = Initrd(
+    RamdiskFormat.CPIO, made_by=InitrdMaker.DRACUT, nfs_mount=True, nfs_module=True
+)
+DEBIAN_INITRD = replace(DRACUT_INITRD, made_by=InitrdMaker.INITRAMFS_TOOLS)
+# As Debian 13 has them.
+DEBIAN_CONFIG = (
+    *("NFS_FS=m", "NFS_V3=m", "NFS_V4=m", "NFS_V4_1", "NFS_V4_2", "OVERLAY_FS=m", "TMPFS"),
+    *("BLK_DEV_INITRD", "RD_GZIP", "RD_ZSTD"),
+)
 
 
 def an_interface(name: str = "eth1", *addresses: str, link_local: bool = True) -> Interface:
@@ -143,7 +166,7 @@ def a_network(interface: str = "eth1") -> Network:
     return Network(
         interface=interface,
         index=2,
-        server=IPv4Address("192.168.10.1"),
+        server=SERVER,
         subnet=IPv4Network("192.168.10.0/24"),
         ranges=(AddressRange.parse("192.168.10.10-192.168.10.254"),),
         gateway=None,
@@ -156,9 +179,12 @@ def a_menu(
     *kernels: PublishedKernel,
     roots: Iterable[PublishedRoot] = (),
     layers: Iterable[ModulesLayer] = (),
+    nfs: bool = False,
 ) -> Menu:
     catalog = RootCatalog(tuple(roots), tuple(layers))
-    return plan(settings, Catalog(kernels), (RESCUE, ARM64_RESCUE), HELP, catalog)
+    server = SERVER if nfs else None
+    rescue = (RESCUE, ARM64_RESCUE)
+    return plan(settings, Catalog(kernels), rescue, HELP, catalog, nfs_server=server)
 
 
 def a_situation(
@@ -166,14 +192,17 @@ def a_situation(
     *kernels: PublishedKernel,
     roots: Iterable[PublishedRoot] = (),
     layers: Iterable[ModulesLayer] = (),
+    nfs: bool = False,
+    machines: Iterable[str] = (),
 ) -> Situation:
     settings = settings or Settings(interface="eth1")
     paths = replace(Paths(), templates=CHECKOUT / "config")
     return Situation(
         settings,
         paths,
-        a_menu(settings, *kernels, roots=roots, layers=layers),
+        a_menu(settings, *kernels, roots=roots, layers=layers, nfs=nfs),
         a_network(),
         other_router="",
         other_dhcp_servers=(),
+        machines=tuple(machines),
     )

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.catalog.model import Arch, Initrd, RamdiskFormat
-from appliance.menu import LOCAL, Firmware, Menu
+from appliance.entries import LOCAL, Firmware, Menu
 from appliance.ramdisks import ramdisk_formats
 from appliance.settings import Settings
 from tests.unit.builders import (

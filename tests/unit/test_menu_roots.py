@@ -10,7 +10,7 @@ import pytest
 
 from appliance.catalog.decompress import Compression
 from appliance.catalog.model import Arch, PublishedRoot, RamdiskFormat
-from appliance.menu import Entry, Firmware, Menu
+from appliance.entries import Entry, Firmware, Menu
 from appliance.render import Renderer
 from appliance.settings import Settings
 from tests.unit.builders import (
@@ -153,8 +153,8 @@ def test_a_root_without_a_ramdisk_is_told() -> None:
     menu = a_menu(Settings(), a_kernel(), roots=[a_root(forms=())])
     assert titles(menu) == [""]
     assert menu.notices == (
-        "root fedora: not in the menu, as it has no ramdisk: its recipe's formats want ext2 or "
-        "cpio",
+        "root fedora: not in the menu, as it has no ramdisk and nothing serves NFS: its recipe's "
+        "formats want ext2 or cpio",
     )
 
 

@@ -1,0 +1,149 @@
+"""The values that the menu is made of: what machines are offered, by firmware."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from appliance.catalog.model import Arch
+from appliance.nfs_entries import HOLDER
+
+# Keys that no kernel can have: a safe name starts with a letter or a digit.
+LOCAL = "~local"
+
+# Lines that a menu is still overlooked with; beyond, each kernel has a menu of its own.
+_MOST_LINES = 16
+
+
+class Firmware(StrEnum):
+    """What a machine starts from, by neopxe.conf's names; it decides which kernels it can boot."""
+
+    BIOS = "bios"
+    EFI_X64 = "efi-x64"
+    EFI_ARM64 = "efi-arm64"
+
+    @property
+    def machines(self) -> str:
+        """Words for the machines that have it."""
+        return _MACHINES[self]
+
+
+_MACHINES = {
+    Firmware.BIOS: "BIOS machines",
+    Firmware.EFI_X64: "x86 UEFI machines",
+    Firmware.EFI_ARM64: "arm64 machines",
+}
+
+
+@dataclass(frozen=True)
+class RescueRoot:
+    """A ramdisk of the image, published; paths relative to published/."""
+
+    arch: Arch
+    cpio: PurePosixPath
+    ext2: PurePosixPath
+    ramdisk_size: int  # KiB of the ext2 image, uncompressed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the menu that boots a kernel; paths relative to published/."""
+
+    key: str  # unique in the menu, [A-Za-z0-9._~-]: a label in every loader's language
+    title: str  # printable ASCII; each loader's template escapes it
+    arch: Arch
+    firmware: frozenset[Firmware]  # what can start it, at least one
+    group: str  # key of the kernel's submenu, for when there are too many entries for one menu
+    group_title: str
+    kernel: PurePosixPath
+    initrds: tuple[PurePosixPath, ...]
+    cmdline: str  # without initrd=, which each loader writes its own way
+    # Wants BOOTIF=01-MAC too, the card that the machine booted from, which each loader writes so.
+    bootif: bool = False
+    lacks: tuple[str, ...] = ()  # what keeps it from booting, said in the title; never the default
+
+    @property
+    def is_of_one_machine(self) -> bool:
+        """Tell whether each machine's command line is another one."""
+        return HOLDER in self.cmdline
+
+
+@dataclass(frozen=True)
+class Submenu:
+    """The entries of one kernel, where the first menu has a line for them all."""
+
+    key: str
+    title: str
+    entries: tuple[Entry, ...]  # two or more
+
+
+@dataclass(frozen=True)
+class Offer:
+    """The part of the menu that machines with one firmware see."""
+
+    firmware: Firmware
+    entries: tuple[Entry, ...]  # newest kernel first
+    default: str | None  # an entry's key, LOCAL, or None: wait for a kernel
+    submenus: tuple[Submenu, ...] = ()
+
+    @property
+    def lines(self) -> tuple[Entry | Submenu, ...]:
+        """What the first menu shows: what is in no submenu, before all the default."""
+        inside = {entry.key: submenu for submenu in self.submenus for entry in submenu.entries}
+        lines: dict[str, Entry | Submenu] = {
+            entry.key: entry
+            for entry in self.entries
+            if entry.key == self.default and entry.key in inside
+        }
+        for entry in self.entries:
+            line = inside.get(entry.key, entry)
+            lines[line.key] = line
+        return tuple(lines.values())
+
+
+@dataclass(frozen=True)
+class Menu:
+    """What machines are offered. A local disk is always among it."""
+
+    entries: tuple[Entry, ...] = ()  # newest kernel first
+    default: str | None = None  # an entry's key, LOCAL, or None: wait for a kernel
+    timeout: int = 0  # seconds; 0: the default at once
+    notices: tuple[str, ...] = ()  # what could not be offered, and why
+    # What DHCP says of the default root over NFS (option 17), HOLDER in it where each machine has
+    # its own; "" where there is none.
+    root_path: str = ""
+
+    @property
+    def for_any_machine(self) -> Menu:
+        """Return what can be offered to a machine that nothing is known of, not even its MAC."""
+        return replace(self, entries=tuple(e for e in self.entries if not e.is_of_one_machine))
+
+    def offer(self, firmware: Firmware) -> Offer:
+        """Return what firmware can start; its own newest kernel where the default is another's."""
+        entries = tuple(entry for entry in self.entries if firmware in entry.firmware)
+        keys = [entry.key for entry in entries if not entry.lacks]
+        default = self.default
+        if default != LOCAL and default not in keys:
+            default = keys[0] if keys else None
+        submenus = tuple(each for each in self.submenus if firmware in each.entries[0].firmware)
+        return Offer(firmware, entries, default, submenus)
+
+    @property
+    def offers(self) -> tuple[Offer, ...]:
+        """Return the menu of each firmware."""
+        return tuple(map(self.offer, Firmware))
+
+    @property
+    def submenus(self) -> tuple[Submenu, ...]:
+        """Return a menu for each kernel with several entries, where they are too many for one."""
+        if len(self.entries) <= _MOST_LINES:
+            return ()
+        groups: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            groups.setdefault(entry.group, []).append(entry)
+        return tuple(
+            Submenu(key, entries[0].group_title, tuple(entries))
+            for key, entries in groups.items()
+            if len(entries) > 1
+        )
