@@ -111,6 +111,8 @@ class Service:
     def run(self) -> None:
         """Serve until the process ends. Raises OSError where the volume cannot be used."""
         places = self._places
+        # Trees have setuid programs, of any age: no user of the host may start them.
+        places.roots.chmod(0o700)
         for folder in places.roots.iterdir():
             if folder.is_dir() and not folder.is_symlink():
                 versions.sweep(folder)

@@ -2,6 +2,10 @@
 
 A version is made aside, in a folder whose name begins with a dot, and shown by one rename. What a
 crash left behind has such a name too, and goes at the next start.
+
+A version's tree/ is for ever the same folder: machines run from it over NFS, and an overlay that is
+mounted on it, or mounted again, knows it by its inode (Documentation/filesystems/overlayfs.rst,
+"Changes to underlying filesystems").
 """
 
 from __future__ import annotations
@@ -16,7 +20,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CURRENT = "current"
+TREE = "tree"
+_MANIFEST = "root.json"  # says what the other files are
 _MAKING = ".new-"
+_REPLACING = ".replacing-"
 _GOING = ".old-"
 _ID = re.compile(r"[0-9a-f]{16}")
 
@@ -35,19 +42,45 @@ def aside(root: Path) -> Iterator[Path]:
 def show(root: Path, made: Path, version: str) -> None:
     """Make `made` the root's current version. Raises OSError.
 
-    Where the same contents are there already, what was made takes their place: it may have been
-    asked for other formats.
+    Where the same contents are there already, the tree stays, and what was made beside it takes
+    the place of what was: it may have been asked for other formats.
     """
     os.sync()  # what is seen after a power cut is whole
-    place = root / version
     made.chmod(0o755)
-    if place.exists():
-        going = Path(tempfile.mkdtemp(prefix=_GOING, dir=root))
-        os.rename(place, going / version)
-        os.rename(made, place)
-        _remove(going)
+    if (root / version / TREE).is_dir():
+        replacing = root / f"{_REPLACING}{version}"
+        if replacing.exists():
+            _delete(root, replacing)
+        os.rename(made, replacing)  # from here on a crash does not matter: sweep() goes on
+        _replace_beside_tree(root, version)
     else:
-        os.rename(made, place)
+        if (root / version).exists():  # somebody deleted its tree
+            _delete(root, root / version)
+        os.rename(made, root / version)
+    _make_current(root, version)
+
+
+def _replace_beside_tree(root: Path, version: str) -> None:
+    """Give a version the files of its replacement; done in part before, it does the rest.
+
+    Files are linked, not moved: the replacement tells until the end which ones there have to be.
+    The manifest comes when all that it names is there.
+    """
+    replacing, place = root / f"{_REPLACING}{version}", root / version
+    names = {one.name for one in replacing.iterdir()} - {TREE}
+    for name in sorted(names, key=_MANIFEST.__eq__):
+        aside = place / f"{_MAKING}{name}"
+        aside.unlink(missing_ok=True)
+        os.link(replacing / name, aside)
+        os.replace(aside, place / name)
+        aside.unlink(missing_ok=True)  # rename(2) leaves it where both are one file already
+    for left in place.iterdir():
+        if left.name not in {TREE, *names}:
+            left.unlink()
+    _delete(root, replacing)
+
+
+def _make_current(root: Path, version: str) -> None:
     link = root / f"{_MAKING}{CURRENT}"
     link.unlink(missing_ok=True)
     link.symlink_to(version)
@@ -78,15 +111,14 @@ def prune(root: Path, keep: int, in_use: Collection[str]) -> None:
 
 
 def sweep(root: Path) -> None:
-    """Delete what a crash left half made or half deleted.
-
-    Where it came between the two renames of show(), the current version is aside: it comes back.
-    """
-    shown = root / os.readlink(root / CURRENT) if (root / CURRENT).is_symlink() else None
-    if shown and _ID.fullmatch(shown.name) and not shown.exists():
-        for whole in root.glob(f"{_GOING}*/{shown.name}"):
-            os.rename(whole, shown)
-            break
+    """Delete what a crash left half made or half deleted; finish a replacement. Raises OSError."""
+    for replacing in root.glob(f"{_REPLACING}*"):
+        version = replacing.name.removeprefix(_REPLACING)
+        if (root / version).is_dir():
+            _replace_beside_tree(root, version)
+            _make_current(root, version)
+        else:  # somebody deleted what it was to replace
+            _delete(root, replacing)
     for left in (*root.glob(f"{_MAKING}*"), *root.glob(f"{_GOING}*")):
         if left.is_symlink() or not left.is_dir():
             left.unlink()

@@ -102,6 +102,7 @@ def test_a_manifest_survives_its_json_with_keys_that_nobody_knows_yet() -> None:
         title="Debian",
         source="debootstrap",
         release="trixie",
+        share="ro",
         recipe={"packages": ["bash"]},
         packages=(Package("bash", "5.2", "amd64", "GPL-3+"),),
         files=3,

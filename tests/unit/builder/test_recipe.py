@@ -75,6 +75,12 @@ def test_a_command_line_may_hold_what_kernels_take(tmp_path: Path) -> None:
     assert recipe(tmp_path, f"{FEDORA}cmdline: '{line}'\n").cmdline == line
 
 
+@pytest.mark.parametrize("share", ["clone", "ro", "rw"])
+def test_a_root_is_shared_as_its_recipe_says(tmp_path: Path, share: str) -> None:
+    assert recipe(tmp_path, f"{FEDORA}share: {share}\n").share == share
+    assert recipe(tmp_path, FEDORA).share is None
+
+
 def test_an_unknown_key_names_its_line_and_the_nearest_one(tmp_path: Path) -> None:
     said = fault(tmp_path, FEDORA + "\npakages: [bash]\n")
     assert said == "mine.yaml:7: unknown key 'pakages'; did you mean `packages:`?"
@@ -112,6 +118,7 @@ def test_an_unknown_key_of_a_repository_is_told_too(tmp_path: Path) -> None:
         (FEDORA + "cmdline: quiet && reboot", "mine.yaml:6: cmdline: printable ASCII is taken"),
         (FEDORA + 'cmdline: "a\\nb"', "mine.yaml:6: cmdline: printable ASCII is taken"),
         (FEDORA + "init: /bin/a;b", "is no program's path"),
+        (FEDORA + "share: copy", "mine.yaml:6: share: Input should be 'clone', 'ro' or 'rw'"),
         ("from: dnf\nfrom: tar", "mine.yaml:2: from is there twice"),
         ("from: &a dnf\nrelease: *a", "mine.yaml:1: anchors and aliases"),
         ("from: " + "[" * 10_000, "nested deeper than 20 levels"),

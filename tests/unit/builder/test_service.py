@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rootfs_builder import service, status
+from rootfs_builder import service, status, versions
 from rootfs_builder.build import Places
 from rootfs_builder.errors import BuildFailed
 from rootfs_builder.service import Job
@@ -105,6 +105,52 @@ def test_versions_in_use_are_read_from_the_appliances_file(places: Places) -> No
 def test_where_nobody_can_tell_what_is_in_use_all_of_it_is(places: Places, content: str) -> None:
     (places.requests / service.IN_USE).write_text(content)
     assert service.in_use(places, "one") is None
+
+
+def show(places: Places, name: str, *ids: str) -> Path:
+    """Build versions of a root, one after the other; return its folder."""
+    root = places.roots / name
+    for version in ids:
+        with versions.aside(root) as work:
+            (work / "version" / "tree").mkdir(parents=True)
+            versions.show(root, work / "version", version)
+    return root
+
+
+def pruned(places: Places, root: Path, in_use: list[str]) -> list[str]:
+    """Return the versions that are left when the appliance has said what is in use."""
+    file = places.requests / service.IN_USE
+    file.write_text(json.dumps({"roots": {root.name: in_use}}))
+    service.Service(places)._prune()
+    return sorted(one.name for one in root.iterdir() if one.is_dir() and not one.is_symlink())
+
+
+ONE, TWO, THREE = ("1" * 16, "2" * 16, "3" * 16)
+
+
+def test_a_version_stays_while_a_machines_layer_lies_over_it(places: Places) -> None:
+    write(places, "one", "from: tar\ntar: x.tar\nkeep: 0\n")
+    root = show(places, "one", ONE, TWO, THREE)
+    assert pruned(places, root, in_use=[ONE, THREE]) == [ONE, THREE]
+    assert pruned(places, root, in_use=[]) == [THREE]
+
+
+@pytest.mark.parametrize("text", [None, "from: [", "from: tar\nkeep: x\n"])
+def test_without_a_recipe_that_can_be_read_nothing_of_a_root_goes(
+    places: Places, text: str | None
+) -> None:
+    if text is not None:
+        write(places, "one", text)
+    root = show(places, "one", ONE, TWO)
+    assert pruned(places, root, in_use=[TWO]) == [ONE, TWO]
+
+
+def test_no_user_of_the_host_reaches_the_programs_in_a_tree(places: Places) -> None:
+    places.roots.chmod(0o755)
+    places.recipes.rmdir()  # the volume cannot be watched, so it does not serve on
+    with pytest.raises(FileNotFoundError):
+        service.Service(places).run()
+    assert places.roots.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_recipe_that_cannot_be_read_fails_with_its_line(places: Places) -> None:

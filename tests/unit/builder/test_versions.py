@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
+import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -30,13 +33,95 @@ def test_a_version_appears_whole_and_is_current(tmp_path: Path) -> None:
     assert there(tmp_path) == [ONE, TWO, "current"]
 
 
-def test_the_same_contents_take_the_place_of_the_old(tmp_path: Path) -> None:
-    make(tmp_path, ONE, TWO)
-    inode = (tmp_path / ONE).stat().st_ino
-    make(tmp_path, ONE)
-    assert (tmp_path / ONE).stat().st_ino != inode
+def make_with(root: Path, version: str, files: dict[str, str]) -> None:
+    """Build a version with these files beside its tree; root.json names them."""
+    with versions.aside(root) as work:
+        made = work / "version"
+        (made / "tree").mkdir(parents=True)
+        (made / "tree" / "motd").write_text("the same")
+        for name, text in files.items():
+            (made / name).write_text(text)
+        (made / "root.json").write_text(json.dumps(files))
+        versions.show(root, made, version)
+
+
+def beside_tree(place: Path) -> dict[str, str]:
+    return {one.name: one.read_text() for one in place.iterdir() if one.is_file()}
+
+
+EARLIER = {"ramdisk.ext2.gz": "earlier", "root.squashfs": "earlier", "build.log": "earlier"}
+LATER = {"ramdisk.ext2.gz": "later", "ramdisk.cpio.zst": "later", "build.log": "later"}
+
+
+def test_the_same_contents_keep_their_tree_and_get_other_files(tmp_path: Path) -> None:
+    make_with(tmp_path, ONE, EARLIER)
+    make(tmp_path, TWO)
+    tree = tmp_path / ONE / "tree"
+    before = (tree.stat().st_ino, (tree / "motd").stat().st_ino)
+    opened = os.open(tree, os.O_RDONLY)  # as an overlay holds it that is mounted on it
+    make_with(tmp_path, ONE, LATER)
+    assert (tree.stat().st_ino, (tree / "motd").stat().st_ino) == before
+    assert os.listdir(opened) == ["motd"]
+    os.close(opened)
+    assert beside_tree(tmp_path / ONE) == {**LATER, "root.json": json.dumps(LATER)}
     assert versions.current(tmp_path) == ONE
     assert there(tmp_path) == [ONE, TWO, "current"]
+
+
+def die_at(step: int, root: Path) -> bool:
+    """Build ONE anew in a child that ends at its so-manieth change; tell whether it came so far."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    changes, number = ("os.rename", "os.link", "os.remove", "os.symlink", "subprocess.Popen"), 0
+
+    def count_changes(event: str, _: object) -> None:
+        nonlocal number
+        number += event in changes
+        if number > step:
+            os._exit(9)
+
+    try:
+        sys.addaudithook(count_changes)
+        make_with(root, ONE, LATER)
+    finally:
+        os._exit(0)
+
+
+def test_a_crash_at_any_instant_of_a_replacement_leaves_a_whole_version(tmp_path: Path) -> None:
+    seen = set[str]()
+    for step in count():
+        root = tmp_path / str(step)
+        make_with(root, ONE, EARLIER)
+        inode = (root / ONE / "tree").stat().st_ino
+        if not die_at(step, root):
+            break
+        named = json.loads((root / ONE / "root.json").read_text())
+        assert named.keys() <= beside_tree(root / ONE).keys()
+        versions.sweep(root)
+        files = beside_tree(root / ONE)
+        assert files in ({**each, "root.json": json.dumps(each)} for each in (EARLIER, LATER))
+        assert (root / ONE / "tree").stat().st_ino == inode
+        assert there(root) == [ONE, "current"]
+        seen.add(files["build.log"])
+    assert seen == {"earlier", "later"}
+    assert step > 12
+
+
+def test_a_version_whose_tree_somebody_deleted_is_whole_again(tmp_path: Path) -> None:
+    make_with(tmp_path, ONE, EARLIER)
+    (tmp_path / ONE / "tree" / "motd").unlink()
+    (tmp_path / ONE / "tree").rmdir()
+    make_with(tmp_path, ONE, LATER)
+    assert (tmp_path / ONE / "tree" / "motd").read_text() == "the same"
+    assert there(tmp_path) == [ONE, "current"]
+
+
+def test_a_replacement_of_what_somebody_deleted_goes(tmp_path: Path) -> None:
+    make(tmp_path, ONE)
+    (tmp_path / f".replacing-{TWO}").mkdir()
+    versions.sweep(tmp_path)
+    assert there(tmp_path) == [ONE, "current"]
 
 
 def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -92,16 +177,6 @@ def test_the_seconds_of_each_step_are_counted(tmp_path: Path) -> None:
         now[0] += 2.0
     tell.end(Status("done"))
     assert tell.seconds == {"download": 2.0, "install": 2.0, "ramdisk": 2.0}
-
-
-def test_a_crash_between_the_renames_of_a_version_loses_none(tmp_path: Path) -> None:
-    make(tmp_path, ONE)
-    (tmp_path / ".old-x").mkdir()
-    (tmp_path / ONE).rename(tmp_path / ".old-x" / ONE)
-    (tmp_path / ".new-x" / "version").mkdir(parents=True)
-    versions.sweep(tmp_path)
-    assert versions.current(tmp_path) == ONE
-    assert there(tmp_path) == [ONE, "current"]
 
 
 def test_no_depth_hinders_what_is_deleted(tmp_path: Path) -> None:
