@@ -1,9 +1,11 @@
 import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from appliance.files import make_folder, read_file, replace_file
+from appliance.files import delete_inside, make_folder, put_file, read_file, replace_file
 
 MENU = PurePosixPath("pxelinux.cfg/default")
 
@@ -62,3 +64,36 @@ def test_a_file_in_place_of_a_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError) as raised:
         replace_file(tmp_path, MENU, b"menu")
     assert raised.value.filename == str(tmp_path / MENU)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a device")
+def test_a_device_is_not_even_opened(tmp_path: Path) -> None:
+    os.mknod(tmp_path / "tape", stat.S_IFCHR | 0o666, os.makedev(9, 0))
+    assert read_file(tmp_path, PurePosixPath("tape")) is None
+
+
+def test_what_others_put_aside_hinders_no_file(tmp_path: Path) -> None:
+    (tmp_path / ".default.new").mkdir()
+    path = PurePosixPath("default")
+    put_file(tmp_path, path, (b"ou", b"rs"), 0o600)
+    assert (tmp_path / path).read_bytes() == b"ours"
+    assert (tmp_path / path).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_cannot_be_made_whole_leaves_nothing(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"half"
+        raise ValueError("the other half")
+
+    with pytest.raises(ValueError, match="half"):
+        put_file(tmp_path, MENU, pieces())
+    assert list((tmp_path / MENU).parent.iterdir()) == []
+
+
+def test_links_are_deleted_and_not_what_they_lead_to(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "folder/deeper").mkdir(parents=True)
+    (tmp_path / "folder/deeper/link").symlink_to(tmp_path / "elsewhere")
+    delete_inside(tmp_path, PurePosixPath("folder"))
+    delete_inside(tmp_path, PurePosixPath("folder"))
+    assert [one.name for one in tmp_path.iterdir()] == ["elsewhere"]
