@@ -31,7 +31,7 @@ from appliance.roots import Roots
 from appliance.run import CommandFailed
 from appliance.silence import SilenceWatch
 from appliance.situation import Situation, base_url
-from appliance.status import KernelStatus, RefusedFile, Status, nfs_status
+from appliance.status import KernelStatus, RefusedFile, Status, kernel_nfs
 from appliance.supervision import NotSupervised, Supervision
 from appliance.volume import VOLUME_LOOK, refusal
 
@@ -130,7 +130,7 @@ class Orchestrator:
             kernels=tuple(
                 KernelStatus(
                     *(each.name, each.version, each.arch, each.id),
-                    nfs_status(each, self._settings, cards),
+                    kernel_nfs(each, self._settings, cards),
                 )
                 for each in self._offered.kernels
             ),

@@ -35,7 +35,7 @@ class RefusedFile:
 
 
 @dataclass(frozen=True)
-class NfsStatus:
+class KernelNfs:
     """Whether a kernel can mount its root over NFS, by its configuration."""
 
     works: bool | None = None  # None: its configuration is not known
@@ -53,7 +53,7 @@ class KernelStatus:
     version: str
     arch: str
     id: str
-    nfs: NfsStatus = NfsStatus()
+    nfs: KernelNfs = KernelNfs()
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def summary(
     return "ready", ()
 
 
-def nfs_status(kernel: PublishedKernel, settings: Settings, cards: Mapping[str, str]) -> NfsStatus:
+def kernel_nfs(kernel: PublishedKernel, settings: Settings, cards: Mapping[str, str]) -> KernelNfs:
     """Tell whether a kernel can mount a root over NFS as the settings have it.
 
     `cards` names each network card that was seen with the address of a machine that has it.
@@ -175,9 +175,9 @@ def nfs_status(kernel: PublishedKernel, settings: Settings, cards: Mapping[str, 
     initrd = kernel.initrd_format
     has_initrd = initrd is not None and initrd.format is RamdiskFormat.CPIO
     version = version_for(settings.nfs_version, kernel.config, has_initrd, kernel.version)
-    root = NfsRoot(version, settings.nfs_ip, settings.nfs_share, has_initrd)
+    root = NfsRoot(version, str(settings.nfs_ip), settings.nfs_share, has_initrd)
     found = preflight(kernel.config, root, cards, kernel.version)
-    return NfsStatus(
+    return KernelNfs(
         found.works,
         tuple(f"CONFIG_{option}=y" for option in found.lacking),
         tuple(f"CONFIG_{option}=y" for option in found.advised),

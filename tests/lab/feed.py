@@ -46,7 +46,7 @@ class Status:
     address: str  # the server's IPv4 address, "" without a network
     default: str  # title of the entry that boots when nobody chooses
     serving: frozenset[str]  # names of the daemons that have proven that they serve
-    nfs: dict[str, dict[str, Any]]  # what each kernel needs for NFS (status.NfsStatus), by name
+    nfs: dict[str, dict[str, Any]]  # what each kernel needs for NFS (status.KernelNfs), by name
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> Status:

@@ -2,7 +2,7 @@ from typing import Any
 
 from appliance.cli import report
 from appliance.settings import Settings
-from appliance.status import KernelStatus, NfsStatus, RefusedFile, Status, nfs_status
+from appliance.status import KernelNfs, KernelStatus, RefusedFile, Status, kernel_nfs
 from tests.unit.builders import a_config, a_kernel
 
 
@@ -35,7 +35,7 @@ def test_what_a_kernel_lacks_for_nfs_is_said_with_the_command_that_sets_it() -> 
         a_kernel("unknown"),
     ]
     statuses = tuple(
-        KernelStatus(each.name, each.version, "x86_64", each.id, nfs_status(each, Settings(), {}))
+        KernelStatus(each.name, each.version, "x86_64", each.id, kernel_nfs(each, Settings(), {}))
         for each in kernels
     )
     said = report.all_kernels(Status(kernels=statuses).as_json()).splitlines()
@@ -51,7 +51,7 @@ def test_what_a_kernel_lacks_for_nfs_is_said_with_the_command_that_sets_it() -> 
 def test_a_card_that_a_kernel_cannot_drive_is_named() -> None:
     config = a_config("NFS_V4_2", "NFS_V4", "PCI", "ETHERNET", "NET_VENDOR_INTEL")
     kernel = a_kernel(config=config)
-    status = nfs_status(kernel, Settings(nfs_version="4.2", nfs_ip="off"), {"8086:15f3": MAC})
+    status = kernel_nfs(kernel, Settings(nfs_version="4.2", nfs_ip="off"), {"8086:15f3": MAC})
     assert status.cards == (f"no driver built in for 8086:15f3 (seen at {MAC}): CONFIG_IGC=y",)
     assert status.command.endswith("-e IGC && make olddefconfig")
-    assert nfs_status(a_kernel(), Settings(), {"8086:15f3": MAC}) == NfsStatus()
+    assert kernel_nfs(a_kernel(), Settings(), {"8086:15f3": MAC}) == KernelNfs()
