@@ -11,7 +11,7 @@ import pytest
 from scapy.layers.dhcp import BOOTP, DHCP
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
-from scapy.packet import Packet
+from scapy.packet import Packet, Raw
 
 from appliance.render import Renderer
 from appliance.settings import Settings
@@ -28,15 +28,20 @@ OPTIONS = ",vers=3,tcp,rsize=1048576,wsize=1048576,hard"
 ASKED_BY_KERNELS = [1, 3, 6, 12, 15, 17, 26, 40, 42]
 
 
-def discover(*options: tuple[str, object]) -> Packet:
+def request(payload: Packet) -> Packet:
     sent = Ether(src=MAC, dst="ff:ff:ff:ff:ff:ff") / IP(src="0.0.0.0", dst="255.255.255.255")
     chaddr = bytes.fromhex(MAC.replace(":", "")) + bytes(10)
+    return sent / UDP(sport=68, dport=67) / BOOTP(xid=7, chaddr=chaddr, flags=0x8000) / payload
+
+
+def discover(*options: tuple[str, object]) -> Packet:
     asked = [("message-type", "discover"), ("param_req_list", ASKED_BY_KERNELS), *options, "end"]
-    bootp = BOOTP(xid=7, chaddr=chaddr, flags=0x8000)
-    return sent / UDP(sport=68, dport=67) / bootp / DHCP(options=asked)
+    return request(DHCP(options=asked))
 
 
 KERNEL = discover()
+# Of 312 bytes, as `ip=bootp` asks (struct bootp_pkt).
+KERNEL_BY_BOOTP = request(Raw(bytes.fromhex("63825363ff") + bytes(307)))
 KLIBC = discover(("vendor_class_id", "Linux ipconfig"))
 IPXE = discover(("vendor_class_id", "PXEClient:Arch:00000"), ("user_class", "iPXE"))
 OVMF = discover(("vendor_class_id", "PXEClient:Arch:00007"), (93, b"\0\7"))
@@ -86,7 +91,8 @@ def test_each_machine_is_told_the_path_of_its_own_clone_and_how_to_mount_it(
     lab_images: None,
 ) -> None:
     own = f"{PLACE}/02-0a-00-0f-05-01"
-    assert root_paths("clone", [KERNEL, KLIBC, IPXE, OVMF]) == [own + OPTIONS, own, "", ""]
+    asking = [KERNEL, KERNEL_BY_BOOTP, KLIBC, IPXE, OVMF]
+    assert root_paths("clone", asking) == [own + OPTIONS, own + OPTIONS, own, "", ""]
 
 
 @pytest.mark.parametrize("share", ["ro", "rw"])
