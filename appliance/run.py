@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Collection, Sequence
 
 # Messages are parsed and shown: no translations, no colours, no surprises from the caller.
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -53,3 +54,30 @@ def become(argv: Sequence[str]) -> None:
         os.execvpe(argv[0], list(argv), _ENVIRONMENT | dict(os.environ))
     except OSError as error:
         raise CommandFailed(argv, "cannot be started", str(error)) from None
+
+
+def run_here(
+    argv: Sequence[str], *, accepted: Collection[int] = (0,), timeout: float | None = None
+) -> str:
+    """Run a command from a thread that waits for it; return what it printed on standard output.
+
+    `timeout` is in seconds. Raises CommandFailed for a status that is not `accepted`, for a command
+    that is not there, and for one that did not end in time, which is then killed.
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=_ENVIRONMENT,
+            timeout=timeout,
+            check=False,
+        )
+    except OSError as error:
+        raise CommandFailed(argv, "cannot be started", str(error)) from None
+    except subprocess.TimeoutExpired:
+        raise CommandFailed(argv, f"did not end within {timeout:g} s", "") from None
+    if done.returncode not in accepted:
+        said = (done.stdout + done.stderr).decode("utf-8", "replace")
+        raise CommandFailed(argv, f"exit status {done.returncode}", said)
+    return done.stdout.decode("utf-8", "surrogateescape")

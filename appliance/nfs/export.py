@@ -60,6 +60,11 @@ def default_path(address: IPv4Address) -> PurePosixPath:
     return PurePosixPath("/tftpboot", str(address))
 
 
+def is_default_path(path: PurePosixPath) -> bool:
+    """Tell whether a path is one of default_path(). No root's path is: it has three parts."""
+    return len(path.parts) == 3
+
+
 def fsid(root_key: str, version: str, holder: str) -> uuid.UUID:
     """Return the number by which handles of a layer's files name it: the same for ever."""
     return uuid.uuid5(_NAMESPACE, f"{root_key}/{version}/{holder}")

@@ -1,0 +1,230 @@
+"""The layers that are there: on disk, mounted, or about to go; and what is wrong with each."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from appliance.nfs import ways
+from appliance.nfs.export import EVERYBODY, Export
+from appliance.nfs.layer import Layer, Record, Shelf, close_to_others
+from appliance.nfs.stage import Stage
+from appliance.nfs.way import Place, Size, Way
+from appliance.nfs.ways import Ways
+from appliance.paths import Paths
+
+_WHY = {
+    errno.ESTALE: "it belongs to another copy of the version: boot/ was copied from another disk, "
+    "or the root was made anew; reset it, after saving what is missed from its folder upper",
+    errno.EBUSY: "a mount of it lives on, of a container that was killed, which the kernel's NFS "
+    "server still exports; it is tried again",
+    errno.ENOENT: "its version is gone from boot/roots",
+}
+
+
+class Holdings:
+    """Layers by their path. Nothing here decides which there should be.
+
+    `busy` tells whether a machine has an export mounted. Methods record what the system refuses in
+    `faults`, by what it is about, where they do not raise OSError.
+    """
+
+    def __init__(self, paths: Paths, busy: Callable[[Export], bool]) -> None:
+        self._paths, self._busy = paths, busy
+        self._shelf = Shelf(paths.machines)
+        self.stage = Stage(paths.exports)
+        self.ways = Ways((), "not looked at yet")
+        self.layers: dict[PurePosixPath, Layer] = {}  # all that are on disk
+        self.doomed: set[PurePosixPath] = set()  # layers to be deleted
+        self.over: frozenset[PurePosixPath] = frozenset()  # layers that machines may only read
+        self.faults: dict[str, str] = {}
+
+    # The start
+
+    def open(self, layer_size: int) -> None:
+        """Find out how layers can be made, and mount those that are there. Raises OSError.
+
+        `layer_size` is in bytes. Layers that no machine ever saw are doomed. Where no way works,
+        nothing is mounted.
+        """
+        self._shelf.open()
+        if self._paths.roots.exists():
+            close_to_others(self._paths.roots)
+        self.ways = ways.find(self._paths.machines, layer_size)
+        found, faults = self._shelf.scan()
+        self.faults = {fault: fault for fault in faults}
+        self.layers = {each.path: each for each in found}
+        if not self.ways.every:  # ways.said has it; the layers' versions stay in use
+            return
+        there = self.stage.open()
+        for layer in found:
+            if layer.record.furnished:
+                self.resume(layer, there)
+            else:
+                self.doomed.add(layer.path)
+        for path in there - self.stage.shown.keys():  # a crash came in between
+            self.stage.going[path] = path
+
+    def resume(self, layer: Layer, there: frozenset[PurePosixPath] = frozenset()) -> None:
+        """Show a layer wherever it was shown before; `there` are paths with an unknown mount."""
+        hidden = {path for each in self.layers.values() for path in each.record.also}
+        own = () if str(layer.path) in hidden else (layer.path,)
+        for path in (*own, *map(PurePosixPath, layer.record.also)):
+            if path in self.stage.shown or (path in there and self.stage.adopt(layer, path)):
+                continue
+            if path in there:
+                self.stage.going[path] = path
+                self.unmount(path)
+            if path not in self.stage.going:
+                self.show(layer, path)
+
+    # Coming
+
+    def make(self, record: Record, way: Way, furnish: Callable[[Layer, Path], None]) -> Layer:
+        """Make a layer, mount and furnish it; where that fails there is none. Raises OSError."""
+        place = self._tree(record.root, record.version)
+        layer = self._shelf.make(record, place, way)
+        self.layers[layer.path] = layer
+        try:
+            self.stage.show(layer, layer.path, way, place)
+            furnish(layer, self.stage.point(layer.path))
+            return self.record(layer, furnished=True, mark=self._mark(layer))
+        except OSError:
+            self.doom(layer)
+            self.unmount(layer.path)
+            self.delete(layer)
+            raise
+
+    def show(self, layer: Layer, path: PurePosixPath) -> None:
+        """Have a path show a layer where nothing is mounted; what hinders it is a fault."""
+        way = self.ways.named(layer.record.way)
+        try:
+            if way is None:
+                raise OSError(errno.EOPNOTSUPP, self.ways.said, "boot/machines")
+            self.stage.show(layer, path, way, self.place(layer).tree)
+            if path != layer.path and str(path) not in layer.record.also:
+                self.record(layer, also=(*layer.record.also, str(path)))
+        except OSError as error:
+            self.faults[str(path)] = f"{layer}: not served: {why(error)}"
+        else:
+            self.faults.pop(str(path), None)
+
+    # Going
+
+    def doom(self, layer: Layer) -> None:
+        """Have a layer exported no more, and deleted by settle()."""
+        for path in self.stage.showing(layer.path):
+            self.stage.withdraw(path)
+        self.doomed.add(layer.path)
+
+    def settle(self) -> None:
+        """Unmount what was withdrawn, delete what was doomed, try again what was refused."""
+        for path in tuple(self.stage.going):
+            self.unmount(path)
+        for path in self.doomed - self.stage.held():
+            self.delete(self.layers[path])
+        for layer in tuple(self.layers.values()):
+            refused = self.faults.keys() & {str(layer.path), *layer.record.also}
+            if refused and layer.record.furnished and layer.path not in self.doomed:
+                self.resume(layer)
+
+    def unmount(self, path: PurePosixPath) -> None:
+        """Unmount a path that was withdrawn, unless somebody holds it."""
+        try:
+            own = self.stage.unmount(path)
+            layer = self.layers.get(own) if own else None
+            if layer is not None and own not in self.doomed and str(path) in layer.record.also:
+                self.record(layer, also=tuple(p for p in layer.record.also if p != str(path)))
+        except OSError as error:
+            self.faults[str(path)] = f"{path}: not unmounted: {why(error)}"
+
+    def delete(self, layer: Layer) -> None:
+        """Take a layer off the disk that is mounted nowhere."""
+        if layer.path in self.stage.held():
+            return
+        try:
+            self._shelf.put_aside(layer)
+        except OSError as error:
+            self.faults[str(layer.path)] = f"{layer}: not deleted: {why(error)}"
+            return
+        self.faults.pop(str(layer.path), None)
+        self.doomed.discard(layer.path)
+        del self.layers[layer.path]
+
+    def sweep(self) -> None:
+        """Delete the files of what was deleted, as long as that takes. Raises OSError."""
+        self._shelf.sweep()
+
+    # What is known of one
+
+    def record(self, layer: Layer, **values: object) -> Layer:
+        """Change what layer.json says. Raises OSError."""
+        changed = layer.changed(**values)
+        self._shelf.write(changed)
+        self.layers[layer.path] = changed
+        return changed
+
+    def was_written(self, layer: Layer) -> bool:
+        """Tell whether a machine mounted a layer or wrote to it; in doubt it did."""
+        if layer.record.used:
+            return True
+        try:
+            if self._mark(layer) == layer.record.mark:
+                return False
+            self.record(layer, used=True)
+        except OSError:  # it cannot be measured, or the disk is full
+            return True
+        return True
+
+    def furnish(self, layer: Layer, furnish: Callable[[Layer, Path], None]) -> None:
+        """Have something of ours put into a mounted layer. Raises OSError."""
+        was_written = self.was_written(layer)
+        layer = self.layers[layer.path]
+        furnish(layer, self.place(layer).point)
+        if not was_written:
+            self.record(layer, mark=self._mark(layer))
+
+    def is_busy(self, layer: Layer) -> bool:
+        """Tell whether a machine has a layer mounted."""
+        return any(self._busy(self.export(path)) for path in self.stage.showing(layer.path))
+
+    def is_path_busy(self, path: PurePosixPath) -> bool:
+        """Tell whether a machine has an export mounted."""
+        return self._busy(self.export(path))
+
+    def export(self, path: PurePosixPath) -> Export:
+        """Return what a path that is shown is exported as."""
+        layer = self.layers[self.stage.shown[path]]
+        writable = layer.record.holder != EVERYBODY["ro"] and layer.path not in self.over
+        return Export(path, layer.fsid(path), writable)
+
+    def place(self, layer: Layer) -> Place:
+        """Return where a layer is."""
+        record = layer.record
+        point = next(iter(self.stage.showing(layer.path)), layer.path)
+        tree = self._tree(record.root, record.version)
+        return Place(layer.folder, tree, self.stage.point(point), record.mark)
+
+    def measure(self, places: dict[PurePosixPath, Place]) -> dict[PurePosixPath, Size]:
+        """Measure mounted layers, by their paths. Raises OSError."""
+        measured: dict[PurePosixPath, Size] = {}
+        of_way = {path: each.record.way for path, each in tuple(self.layers.items())}
+        for way in self.ways.every:
+            paths = [path for path in places if of_way.get(path) == way.name]
+            sizes = way.sizes([places[path] for path in paths])
+            measured |= {p: size for p, size in zip(paths, sizes, strict=True) if size is not None}
+        return measured
+
+    def _mark(self, layer: Layer) -> str:
+        way = self.ways.named(layer.record.way)
+        return way.marks([self.place(layer)])[0] if way else ""
+
+    def _tree(self, root: str, version: str) -> Path:
+        return self._paths.roots / root / version / "tree"
+
+
+def why(error: OSError) -> str:
+    """Say why the system refused something of a layer."""
+    said = _WHY.get(error.errno or 0)
+    return f"{error.strerror}: {said}" if said else f"{error.filename}: {error.strerror}"

@@ -1,0 +1,236 @@
+"""Layers on disk: machines/HOLDER/ROOT/VERSION/ with layer.json, made and deleted by rename.
+
+What lies in a layer was written by a machine: links, fifos and devices of any name. Nothing here
+looks into one; rm(1) deletes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from appliance.files import open_file
+from appliance.nfs import export
+from appliance.nfs.way import Way
+from appliance.nfs.ways import PROBE
+from appliance.run import CommandFailed, run_here
+
+RECORD = "layer.json"
+_MAKING, _GOING = ".new-", ".old-"
+_LONGEST = 1 << 20  # bytes of layer.json: a shared layer names the addresses of all who have it
+_DEPTH = 3
+_KEY = r"[A-Za-z0-9][A-Za-z0-9._~-]{0,99}"
+_VERSION = r"[0-9a-f]{16}"
+_HOLDER = r"rw|ro|[0-9a-f]{2}(-[0-9a-f]{2}){5}"
+_PATH = rf"^(/{_KEY}/{_VERSION}/({_HOLDER})|/tftpboot/[0-9.]{{7,15}})$"
+
+_Path = Annotated[str, Field(max_length=300, pattern=_PATH)]
+
+
+class Record(BaseModel):
+    """What layer.json says. Keys that are not known are ignored: we may be older than it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    root: str = Field(max_length=64)  # its name
+    key: str = Field(pattern=rf"^{_KEY}$")  # the name as paths take it
+    version: str = Field(pattern=rf"^{_VERSION}$")
+    holder: str = Field(pattern=rf"^({_HOLDER})$")
+    way: Literal["overlay", "image"] = "overlay"
+    made_at: float = Field(ge=0)  # seconds since the epoch
+    last_seen: float = Field(ge=0)  # when its machine got an address last
+    furnished: bool = False  # what is not, no machine has ever seen
+    mark: str = Field(default="", max_length=100)  # Way.marks when it was furnished
+    used: bool = False  # a machine mounted it or wrote to it
+    keep: bool = False  # newer versions' paths show it too
+    also: tuple[_Path, ...] = ()  # other paths that show it
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A writable layer over a version of a root, for one machine or for all."""
+
+    record: Record
+    folder: Path
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Where machines mount it."""
+        record = self.record
+        return export.layer_path(record.key, record.version, record.holder)
+
+    @property
+    def source(self) -> str:
+        """What /proc/mounts calls it."""
+        return f"bootdrop{self.path}"
+
+    @property
+    def is_shared(self) -> bool:
+        """Tell whether it is everybody's."""
+        return self.record.holder in export.EVERYBODY.values()
+
+    @property
+    def mac(self) -> str:
+        """The machine as people write it, or `everybody`."""
+        return "everybody" if self.is_shared else self.record.holder.replace("-", ":")
+
+    def __str__(self) -> str:
+        return f"root {self.record.root} {self.record.version}, layer of {self.mac}"
+
+    def fsid(self, path: PurePosixPath) -> UUID:
+        """Return the number of the export at one of the paths that show it."""
+        record = self.record
+        if path == self.path:
+            return export.fsid(record.key, record.version, record.holder)
+        if export.is_default_path(path):
+            # An address that becomes another machine's must not keep the number.
+            return export.fsid(path.name, record.version, f"{record.key}/{record.holder}")
+        key, version, holder = path.parts[1:]
+        return export.fsid(key, version, holder)
+
+    def changed(self, **values: object) -> Layer:
+        """Return it with other values in its record."""
+        return replace(self, record=self.record.model_copy(update=values))
+
+
+class Shelf:
+    """The folder machines/, which nobody else writes to."""
+
+    def __init__(self, machines: Path) -> None:
+        self._machines = machines
+
+    def open(self) -> None:
+        """Make the folder, for root alone; what was half made or deleted is put aside.
+
+        Raises OSError.
+        """
+        self._machines.mkdir(parents=True, exist_ok=True)
+        close_to_others(self._machines)
+        for left in (*self._machines.glob(f"{_MAKING}*"), *self._machines.glob(f"{PROBE}*")):
+            os.rename(left, _aside_name(self._machines) / left.name)
+
+    def scan(self) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+        """Return the layers that are there, sorted by path, and what is wrong with others."""
+        layers, faults = [], []
+        for path in _folders(self._machines, _DEPTH):
+            try:
+                layers.append(self._read(path))
+            except (OSError, ValueError) as error:
+                why = error.strerror if isinstance(error, OSError) else "not what it should be"
+                faults.append(
+                    f"boot/machines/{path}/{RECORD}: {why}: this layer is not served; it can be "
+                    "deleted when nothing in it is missed"
+                )
+        return tuple(sorted(layers, key=lambda one: one.path)), tuple(faults)
+
+    def _read(self, path: PurePosixPath) -> Layer:
+        with open_file(self._machines, path / RECORD) as file:
+            text = file.read(_LONGEST)
+        try:
+            layer = Layer(Record.model_validate_json(text), self._machines / path)
+        except ValidationError as error:
+            raise ValueError(str(error)) from None
+        if self._folder(layer.record) != layer.folder:
+            raise ValueError("of another folder")
+        return layer
+
+    def make(self, record: Record, tree: Path, way: Way) -> Layer:
+        """Make a layer that is seen when it is whole, not furnished yet. Raises OSError."""
+        folder = self._folder(record)
+        aside = Path(tempfile.mkdtemp(prefix=_MAKING, dir=self._machines))
+        try:
+            way.make(tree, aside)
+            layer = Layer(record, aside)
+            self._write(layer)
+            for parent in (folder.parent.parent, folder.parent):
+                parent.mkdir(mode=0o700, exist_ok=True)
+            os.rename(aside, folder)
+        except OSError:
+            self._remove(aside)
+            raise
+        return replace(layer, folder=folder)
+
+    def write(self, layer: Layer) -> None:
+        """Replace layer.json; what is there after a power cut is the old one or the new one.
+
+        Raises OSError.
+        """
+        self._write(layer, sync=True)
+
+    def _write(self, layer: Layer, *, sync: bool = False) -> None:
+        aside = layer.folder / f".{RECORD}.new"
+        with open(aside, "wb") as file:
+            file.write(layer.record.model_dump_json(indent=1).encode() + b"\n")
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.rename(aside, layer.folder / RECORD)
+
+    def put_aside(self, layer: Layer) -> None:
+        """Take a layer that is not mounted away by one rename; sweep() deletes it.
+
+        Raises OSError.
+        """
+        os.rename(layer.folder, _aside_name(self._machines) / layer.folder.name)
+        for parent in (layer.folder.parent, layer.folder.parent.parent):
+            try:
+                parent.rmdir()
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                return
+
+    def sweep(self) -> None:
+        """Delete what was put aside, as long as that takes. Raises OSError."""
+        for folder in self._machines.glob(f"{_GOING}*"):
+            self._remove(folder)
+
+    @staticmethod
+    def _remove(folder: Path) -> None:
+        argv = ["rm", "--recursive", "--force", "--one-file-system", "--", str(folder)]
+        try:
+            run_here(argv)
+        except CommandFailed as failed:
+            raise OSError(errno.EIO, failed.output.strip()[-200:], str(folder)) from None
+
+    def _folder(self, record: Record) -> Path:
+        return self._machines / record.holder / record.key / record.version
+
+
+def close_to_others(folder: Path) -> None:
+    """Let nobody but its owner into a folder; raises OSError.
+
+    A machine is root in its own root: a setuid file that it leaves there would make whoever can
+    reach that on the host root of the host.
+    """
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def _aside_name(machines: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=_GOING, dir=machines))
+
+
+def _folders(folder: Path, depth: int) -> Iterator[PurePosixPath]:
+    """Go through the folders of a depth below one; links are none, dots hide what is under way."""
+    if depth == 0:
+        yield PurePosixPath()
+        return
+    with suppress(NotADirectoryError), os.scandir(folder) as entries:
+        names = sorted(
+            each.name
+            for each in entries
+            if not each.name.startswith(".") and each.is_dir(follow_symlinks=False)
+        )
+        for name in names:
+            for below in _folders(folder / name, depth - 1):
+                yield PurePosixPath(name) / below

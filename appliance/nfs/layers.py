@@ -1,0 +1,454 @@
+"""Every machine's writable root: made when it gets its address, mounted again after every start.
+
+Each path that machines mount is a mount of its own at Paths.exports / path. It shows the layer of
+that path, or another: a kept layer at newer versions' paths, a machine's layer at the kernel's
+default path. Taking one away takes two steps, as an NFS server holds what it exports: the path is
+withdrawn, so that exports() has it no more; when the servers have dropped it, settle() unmounts.
+
+All that changes something blocks: it is to be called in threads, and waits for its turn. What only
+tells (exports, in_use, layers, notices) can be asked at any time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path, PurePosixPath
+
+from appliance.catalog.model import PublishedRoot
+from appliance.nfs.export import (
+    EVERYBODY,
+    Export,
+    default_path,
+    holder_of,
+    is_default_path,
+    layer_path,
+)
+from appliance.nfs.holdings import Holdings, why
+from appliance.nfs.layer import Layer, Record
+from appliance.nfs.room import NoRoom, candidates, is_outdated, require_free_space
+from appliance.nfs.way import Size
+from appliance.nfs.ways import Ways
+from appliance.paths import Paths
+from appliance.settings import Settings
+
+_MIB = 1 << 20
+_LAST_SEEN_EVERY = 3600.0  # seconds; it is for people, and not worth a write for each lease
+# A machine that got its address this long ago may be about to mount what its menu showed it.
+_SEEN_LATELY = 900.0
+
+
+class Refused(Exception):
+    """What was asked for is not done; one line says why and what to do."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A machine that got an address."""
+
+    at: float  # seconds since the epoch
+    address: IPv4Address | None
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What may be asked for at any time."""
+
+    exports: tuple[Export, ...] = ()
+    in_use: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+class Layers:
+    """Which layers there are to be, by what was built, seen and asked for.
+
+    `furnish` is called with a new layer and where it is mounted, before any machine sees it; where
+    it raises OSError there is no such layer. `busy` tells whether a machine has an export mounted.
+    `clock` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        chosen: Settings,
+        furnish: Callable[[Layer, Path], None],
+        busy: Callable[[Export], bool],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._paths, self._settings = paths, chosen
+        self._furnish, self._clock = furnish, clock
+        self._holdings = Holdings(paths, busy)
+        self._turn, self._wanting = threading.Lock(), threading.Lock()
+        self._roots: tuple[PublishedRoot, ...] = ()
+        self._default: str | None = None
+        self._prepared: set[Path] = set()  # versions that layers can be made over
+        self._seen: dict[str, _Seen] = {}  # by holder
+        self._pending: set[str] = set()  # holders with something to be shown by settle()
+        self._told = _Told()
+
+    # What is told
+
+    @property
+    def ways(self) -> Ways:
+        """How layers can be made here, as start() found."""
+        return self._holdings.ways
+
+    def exports(self) -> tuple[Export, ...]:
+        """Return what machines may mount, sorted by path; each is mounted."""
+        return self._told.exports
+
+    def in_use(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the versions that a layer is over, by their root's name."""
+        return self._told.in_use
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Return the layers that are there, sorted by path."""
+        return self._told.layers
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Return what is wrong, a line each."""
+        return self._told.notices
+
+    @contextmanager
+    def _change(self) -> Iterator[Holdings]:
+        with self._turn:
+            try:
+                yield self._holdings
+            finally:
+                self._told = self._tell()
+
+    def _tell(self) -> _Told:
+        holdings = self._holdings
+        staying = holdings.layers.keys() - holdings.doomed
+        versions: dict[str, set[str]] = {}
+        for layer in holdings.layers.values():
+            versions.setdefault(layer.record.root, set()).add(layer.record.version)
+        grown = tuple(
+            f"{holdings.layers[path]}: larger than {self._settings.layer_size} MiB, which is "
+            "BOOTDROP_LAYER_SIZE: its machine can only read it until it is reset"
+            for path in sorted(holdings.over & staying)
+        )
+        return _Told(
+            exports=tuple(map(holdings.export, sorted(holdings.stage.shown))),
+            in_use={name: tuple(sorted(versions[name])) for name in sorted(versions)},
+            layers=tuple(holdings.layers[path] for path in sorted(staying)),
+            notices=tuple(holdings.faults.values()) + grown,
+        )
+
+    # The start and the end
+
+    def start(self) -> None:
+        """Find out how layers can be made, and mount those that are there. Raises OSError."""
+        with self._change() as holdings:
+            holdings.open(self._settings.layer_size * _MIB)
+            if not self._settings.nfs_default_path:
+                for path in filter(is_default_path, tuple(holdings.stage.shown)):
+                    holdings.stage.withdraw(path)
+            holdings.settle()
+        self._sweep()
+
+    def stop(self) -> None:
+        """Unmount all; the layers stay. To be called when nothing is exported. Raises OSError."""
+        with self._change() as holdings:
+            holdings.stage.close()
+
+    # What there should be
+
+    def want(self, roots: tuple[PublishedRoot, ...], default: str | None = None) -> None:
+        """Say which roots there are, and which one, by its key, is the default.
+
+        Those that all share have their layer afterwards. Machines get theirs when they are seen;
+        those that were seen lately get them now.
+        """
+        with self._wanting:
+            served = tuple(root for root in roots if "nfs" in root.formats)
+            for root in served:
+                self._prepare(root)
+            with self._change():
+                self._roots, self._default = served, default
+                self._forget_prepared()
+                for holder in EVERYBODY.values():
+                    self._align(holder)
+                for holder, seen in self._seen.items():
+                    if self._clock() - seen.at < _SEEN_LATELY:
+                        self._align(holder)
+                self._drop_outdated()
+
+    def machine_seen(self, mac: str, address: IPv4Address | None = None) -> None:
+        """See to it that a machine which got an address finds its root. Raises ValueError."""
+        holder = holder_of(mac)
+        with self._change():
+            for other, seen in self._seen.items():
+                if other != holder and address is not None and seen.address == address:
+                    self._seen[other] = _Seen(seen.at, None)
+            self._seen[holder] = _Seen(self._clock(), address)
+            self._align(holder)
+
+    def mounted(self, path: PurePosixPath) -> None:
+        """Say that a machine mounted an export: its layer never makes room for another.
+
+        Raises OSError.
+        """
+        with self._change() as holdings:
+            layer = holdings.layers.get(holdings.stage.shown.get(path, path))
+            if layer is not None and not layer.record.used:
+                holdings.record(layer, used=True)
+
+    def refurnish(self, path: PurePosixPath, furnish: Callable[[Layer, Path], None]) -> None:
+        """Put more into a layer, as ours: it does not count as written by its machine.
+
+        Raises OSError, and Refused where no such layer is mounted.
+        """
+        with self._change() as holdings:
+            layer = holdings.layers.get(path)
+            if layer is None or not holdings.stage.showing(path):
+                raise Refused(f"{path}: no such layer is mounted")
+            holdings.furnish(layer, furnish)
+
+    # What people ask for
+
+    def keep(self, mac: str, root: str, keep: bool = True) -> None:
+        """Let a machine stay on its layer when new versions of a root, by its name, come.
+
+        With `keep` False it gets the newest version again, at its next start. Raises Refused,
+        OSError.
+        """
+        with self._change() as holdings:
+            layers = self._of(mac, root)
+            written = [each for each in layers if holdings.was_written(each)]
+            kept = (written or layers)[-1].path if keep else None
+            for path in [each.path for each in layers]:
+                layer = holdings.layers[path]
+                if layer.record.keep != (path == kept):
+                    layer = holdings.record(layer, keep=path == kept)
+                if keep and path != kept and not (layer.record.used or holdings.is_busy(layer)):
+                    holdings.doom(layer)
+            self._align(holder_of(mac))
+
+    def reset(self, mac: str, root: str, force: bool = False) -> None:
+        """Throw away what a machine wrote to the root of a name; settle() makes a fresh layer.
+
+        It is the layer that the newest version's path shows, a kept one too, else the newest.
+        Raises Refused where there is none, or where the machine runs from it without `force`.
+        """
+        with self._change() as holdings:
+            layers = self._of(mac, root)
+            holder = holder_of(mac)
+            paths = [layer_path(each.key, each.id, holder) for each in self._roots]
+            now = {holdings.stage.shown.get(path) for path in paths}
+            layer = next((each for each in layers if each.path in now), layers[-1])
+            if not force and holdings.is_busy(layer):
+                raise Refused(f"{layer}: the machine runs from it: shut it down, or say --force")
+            holdings.doom(layer)
+            self._pending.add(holder)
+
+    def _of(self, mac: str, root: str) -> list[Layer]:
+        """Return a machine's layers of a root, the newest last; raises Refused without any."""
+        try:
+            holder = holder_of(mac)
+        except ValueError as error:
+            raise Refused(str(error)) from None
+        found = [
+            each
+            for each in self._staying()
+            if (each.record.holder, each.record.root) == (holder, root)
+        ]
+        if not found:
+            raise Refused(f"{mac}: it has no layer of a root of the name {root}")
+        return sorted(found, key=lambda each: (each.record.made_at, each.path))
+
+    def _staying(self) -> list[Layer]:
+        holdings = self._holdings
+        return [each for path, each in holdings.layers.items() if path not in holdings.doomed]
+
+    # What follows
+
+    def settle(self) -> bool:
+        """Unmount and delete what was withdrawn, and show what takes its place.
+
+        To be called when the servers have dropped everything that exports() does not have, and
+        again when it returns False: something is still held.
+        """
+        with self._change() as holdings:
+            holdings.settle()
+            pending, self._pending = self._pending, set()
+            for holder in pending:
+                self._align(holder)
+            settled = not holdings.stage.going
+        self._sweep()
+        return settled
+
+    def sizes(self) -> Mapping[PurePosixPath, Size]:
+        """Measure each layer, by its path; those beyond the limit can only be read from then on.
+
+        Raises OSError.
+        """
+        with self._turn:
+            mounted = self._holdings.stage.held()
+            layers = [each for each in self._staying() if each.path in mounted]
+            places = {each.path: self._holdings.place(each) for each in layers}
+        measured = self._holdings.measure(places)
+        limit = self._settings.layer_size * _MIB
+        with self._change() as holdings:
+            holdings.over = frozenset(path for path, each in measured.items() if each.bytes > limit)
+            self._drop_outdated()
+        return measured
+
+    def _sweep(self) -> None:
+        try:
+            self._holdings.sweep()
+        except OSError as error:
+            with self._change() as holdings:
+                holdings.faults["sweep"] = f"boot/machines: not tidied up: {why(error)}"
+
+    def _drop_outdated(self) -> None:
+        """Let go of the layers of replaced versions in which nobody has anything."""
+        wanted = {(root.key, root.id, self._share(root)) for root in self._roots}
+        holdings = self._holdings
+        for layer in self._staying():
+            if (
+                is_outdated(layer, wanted, self._clock())
+                and not holdings.is_busy(layer)
+                and not holdings.was_written(layer)
+            ):
+                holdings.doom(layer)
+
+    # One machine's, or everybody's
+
+    def _share(self, root: PublishedRoot) -> str:
+        return root.share or self._settings.nfs_share
+
+    def _align(self, holder: str) -> None:
+        """Show a machine, or everybody, what they should find; make what is not there."""
+        address = self._seen[holder].address if holder in self._seen else None
+        for root in self._roots:
+            shared = EVERYBODY.get(self._share(root))
+            if holder in EVERYBODY.values() and shared != holder:
+                continue
+            of = shared or holder
+            layer = self._layer_for(root, of)
+            if layer is None:
+                continue
+            self._show(layer_path(root.key, root.id, of), layer, of)
+            if address and self._settings.nfs_default_path and root.key == self._default:
+                self._show(default_path(address), layer, holder)
+
+    def _layer_for(self, root: PublishedRoot, holder: str) -> Layer | None:
+        """Return the layer that a root's path is to show; None where there is none for now."""
+        holdings = self._holdings
+        path = layer_path(root.key, root.id, holder)
+        layer = self._kept(root.key, holder) or holdings.layers.get(path)
+        if layer is None:
+            return self._make(root, holder)
+        if layer.path in holdings.doomed:
+            self._pending.add(holder)
+            return None
+        if self._clock() - layer.record.last_seen >= _LAST_SEEN_EVERY:
+            layer = holdings.record(layer, last_seen=self._clock())
+        return layer
+
+    def _kept(self, key: str, holder: str) -> Layer | None:
+        of = [
+            each
+            for each in self._staying()
+            if (each.record.key, each.record.holder) == (key, holder) and each.record.keep
+        ]
+        return of[0] if of else None
+
+    def _show(self, path: PurePosixPath, layer: Layer, holder: str) -> None:
+        """Have a path show a layer: now, after settle() where it shows another, or when it may."""
+        stage = self._holdings.stage
+        shown = stage.shown.get(path)
+        if shown == layer.path:
+            return
+        if path in stage.going:
+            self._pending.add(holder)
+        elif shown is None:
+            self._holdings.show(self._holdings.layers[layer.path], path)
+        elif not self._holdings.is_path_busy(path):
+            stage.withdraw(path)
+            self._pending.add(holder)
+
+    # Making
+
+    def _prepare(self, root: PublishedRoot) -> None:
+        """Do what is done once for a version, while others have their turn."""
+        way, tree = self.ways.best, self._tree(root)
+        if way is None or tree in self._prepared:
+            return
+        subject = f"prepare {root.name}"
+        if way.takes_long:
+            with self._change() as holdings:
+                holdings.faults[subject] = f"root {root.name}: its image for NFS is being made"
+        try:
+            way.prepare(tree)
+        except OSError as error:
+            with self._change() as holdings:
+                holdings.faults[subject] = f"root {root.name}: not served by NFS: {why(error)}"
+            return
+        with self._change() as holdings:
+            holdings.faults.pop(subject, None)
+            self._prepared.add(tree)
+
+    def _forget_prepared(self) -> None:
+        trees = [self._tree(root) for root in self._roots]
+        self._prepared &= set(trees)
+        for way in self.ways.every:
+            try:
+                way.keep_prepared(trees)
+            except OSError as error:
+                self._holdings.faults["prepared"] = f"boot/machines: not tidied up: {why(error)}"
+
+    def _make(self, root: PublishedRoot, holder: str) -> Layer | None:
+        """Make a layer; None where that cannot be, which is a fault."""
+        way, now, faults = self.ways.best, self._clock(), self._holdings.faults
+        if way is None or self._tree(root) not in self._prepared:
+            return None
+        path = layer_path(root.key, root.id, holder)
+        record = Record(
+            root=root.name,
+            key=root.key,
+            version=root.id,
+            holder=holder,
+            way=way.name,
+            made_at=now,
+            last_seen=now,
+        )
+        try:
+            self._make_room(holder)
+            layer = self._holdings.make(record, way, self._furnish)
+        except NoRoom as reason:
+            faults["room"] = str(reason)
+            return None
+        except OSError as error:
+            faults[str(path)] = f"root {root.name}: no layer for {holder}: {why(error)}"
+            return None
+        faults.pop("room", None)
+        faults.pop(str(path), None)
+        return layer
+
+    def _make_room(self, holder: str) -> None:
+        """See to it that one more layer may be there; raises NoRoom, OSError."""
+        require_free_space(self._paths.machines)
+        if holder in EVERYBODY.values():
+            return
+        machines = [each for each in self._staying() if not each.is_shared]
+        if len(machines) < self._settings.layers:
+            return
+        for layer in candidates(machines, self._clock()):
+            if not self._holdings.is_busy(layer) and not self._holdings.was_written(layer):
+                self._holdings.doom(layer)
+                return
+        raise NoRoom(
+            f"boot/machines: {len(machines)} layers of machines are there, as many as "
+            "BOOTDROP_LAYERS allows, and all are in use or written to: reset some, or allow more"
+        )
+
+    def _tree(self, root: PublishedRoot) -> Path:
+        return self._paths.roots / root.name / root.id / "tree"

@@ -1,0 +1,59 @@
+"""Who makes room when there are as many layers as there may be, and when there is none at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+from appliance.nfs.layer import Layer
+
+# Seconds that a machine has from its address to its first mount, and that an old version's layer
+# stays for one whose menu is from before.
+BOOTING = 120.0
+_FLOOR, _SHARE = 1 << 30, 0.05  # bytes, and part of the file system, that layers leave free
+
+
+def candidates(layers: Iterable[Layer], now: float) -> list[Layer]:
+    """Return the layers that may hold nothing of a machine's, those seen longest ago first.
+
+    Forged hardware addresses make exactly these. What a machine mounted or wrote to is not among
+    them, nor what somebody wants to keep, nor one whose machine may be booting.
+    """
+    unused = (
+        each
+        for each in layers
+        if not (each.is_shared or each.record.used or each.record.keep)
+        and now - each.record.last_seen >= BOOTING
+    )
+    return sorted(unused, key=lambda each: (each.record.last_seen, each.path))
+
+
+def require_free_space(machines: Path) -> None:
+    """Raise OSError where the volume is so full that machines' writes would fill it."""
+    volume = os.statvfs(machines)
+    free = volume.f_bavail * volume.f_frsize
+    floor = min(_FLOOR, int(volume.f_blocks * volume.f_frsize * _SHARE))
+    if free < floor:
+        raise NoRoom(
+            f"boot/machines: {free >> 20} MiB are free, {floor >> 20} MiB stay free: no new "
+            "layer is made; delete something"
+        )
+
+
+class NoRoom(Exception):
+    """No layer is made now; one line says why and what to do."""
+
+
+def is_outdated(layer: Layer, wanted: Collection[tuple[str, str, str]], now: float) -> bool:
+    """Tell whether no machine will be shown a layer that was never used.
+
+    `wanted` has key, version and share of each root that there is.
+    """
+    record = layer.record
+    share = record.holder if layer.is_shared else "clone"
+    return (
+        (record.key, record.version, share) not in wanted
+        and not (record.used or record.keep or record.also)
+        and now - record.last_seen >= BOOTING
+    )

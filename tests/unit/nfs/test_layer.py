@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import os
+from ipaddress import IPv4Address
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from appliance.nfs import room
+from appliance.nfs.export import default_path, fsid
+from appliance.nfs.layer import Layer, Record, Shelf
+from appliance.nfs.overlay import Overlay
+from appliance.nfs.way import Size, du_marks, du_sizes
+
+VERSION, NEWER = "00112233445566aa", "ffeeddccbbaa9988"
+HOLDER = "52-54-00-12-34-56"
+
+
+def a_record(**changed: Any) -> Record:  # noqa: ANN401
+    values: dict[str, Any] = {
+        "root": "my lab",
+        "key": "my-lab~1234",
+        "version": VERSION,
+        "holder": HOLDER,
+        "made_at": 5.0,
+        "last_seen": 7.0,
+    }
+    return Record(**values | changed)
+
+
+def a_layer(**changed: Any) -> Layer:  # noqa: ANN401
+    return Layer(a_record(**changed), Path("/nowhere"))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    (tmp_path / "tree").mkdir()
+    found = Shelf(tmp_path / "machines")
+    found.open()
+    return found
+
+
+def test_a_layer_that_was_written_is_read_again(shelf: Shelf, tmp_path: Path) -> None:
+    layer = shelf.make(a_record(), tmp_path / "tree", Overlay())
+    assert layer.folder == tmp_path / "machines" / HOLDER / "my-lab~1234" / VERSION
+    changed = layer.changed(keep=True, also=(f"/my-lab~1234/{NEWER}/{HOLDER}",))
+    shelf.write(changed)
+    assert shelf.scan() == ((changed,), ())
+    assert str(changed) == f"root my lab {VERSION}, layer of 52:54:00:12:34:56"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        json.dumps({"root": "x", "made_at": -1}),
+        a_record(version=NEWER).model_dump_json(),
+        a_record().model_dump_json()[:-1] + ', "also": ["/../../etc"]}',
+    ],
+)
+def test_a_layer_that_is_not_what_it_says_is_told_of_and_left(
+    shelf: Shelf, tmp_path: Path, text: str
+) -> None:
+    layer = shelf.make(a_record(), tmp_path / "tree", Overlay())
+    (layer.folder / "layer.json").write_text(text)
+    assert shelf.scan() == (
+        (),
+        (
+            f"boot/machines/{HOLDER}/my-lab~1234/{VERSION}/layer.json: not what it should be: this "
+            "layer is not served; it can be deleted when nothing in it is missed",
+        ),
+    )
+    assert (layer.folder / "upper").is_dir()
+
+
+def test_links_among_the_layers_are_none(shelf: Shelf, tmp_path: Path) -> None:
+    layer = shelf.make(a_record(), tmp_path / "tree", Overlay())
+    os.rename(layer.folder.parent.parent, tmp_path / "elsewhere")
+    layer.folder.parent.parent.symlink_to(tmp_path / "elsewhere")
+    assert shelf.scan() == ((), ())
+
+
+def test_what_a_crash_left_is_put_aside_and_deleted(shelf: Shelf, tmp_path: Path) -> None:
+    machines = tmp_path / "machines"
+    for name in (".new-x", ".old-y", ".probe-z"):
+        (machines / name / "deep").mkdir(parents=True)
+    layer = shelf.make(a_record(), tmp_path / "tree", Overlay())
+    shelf.open()
+    shelf.put_aside(layer)
+    assert {each.name[:5] for each in machines.iterdir()} == {".old-"}
+    shelf.sweep()
+    assert list(machines.iterdir()) == []
+
+
+def test_each_path_of_a_layer_is_an_export_of_its_own() -> None:
+    layer = a_layer()
+    newer = PurePosixPath(f"/my-lab~1234/{NEWER}/{HOLDER}")
+    address = default_path(IPv4Address("192.168.10.100"))
+    numbers = [layer.fsid(path) for path in (layer.path, newer, address)]
+    assert numbers[:2] == [fsid("my-lab~1234", each, HOLDER) for each in (VERSION, NEWER)]
+    other = a_layer(holder="52-54-00-00-00-01")
+    assert len({*numbers, other.fsid(address), other.fsid(other.path)}) == 5
+
+
+def test_a_machines_writing_shows_in_the_mark_and_the_size(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "a\n\ttwo"]
+    for folder in folders:
+        folder.mkdir()
+    before = du_marks([*folders, tmp_path / "gone"])
+    assert before == du_marks([*folders, tmp_path / "gone"])
+    assert before[2] == ""
+    (folders[1] / "file").write_bytes(b"x" * 10000)
+    after = du_marks(folders)
+    assert (after[0] == before[0], after[1] == before[1]) == (True, False)
+    one, two, gone = du_sizes([*folders, tmp_path / "gone"])
+    assert one and two and gone is None
+    assert (two.files - one.files, two.bytes - one.bytes) == (1, 12288)
+    (folders[1] / "file").chmod(0o600)  # as many files as before
+    assert du_marks(folders)[1] != after[1]
+    assert isinstance(one, Size)
+
+
+def test_only_what_no_machine_has_anything_in_makes_room() -> None:
+    unused = [a_layer(holder=f"02-00-00-00-00-0{n}", last_seen=float(9 - n)) for n in range(3)]
+    others = [
+        a_layer(used=True),
+        a_layer(keep=True),
+        a_layer(holder="rw"),
+        a_layer(holder="ro"),
+        a_layer(last_seen=1000.0),  # it may be booting
+    ]
+    found = room.candidates([*unused, *others], now=1000.0 + room.BOOTING - 1)
+    assert found == unused[::-1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "outdated"),
+    [
+        ({}, True),
+        ({"version": NEWER}, False),
+        ({"holder": "ro"}, True),
+        ({"used": True}, False),
+        ({"keep": True}, False),
+        ({"also": ("/tftpboot/192.168.10.100",)}, False),
+        ({"last_seen": 990.0}, False),
+    ],
+)
+def test_layers_of_replaced_versions_go_unless_something_is_in_them(
+    changed: dict[str, Any], outdated: bool
+) -> None:
+    wanted = {("my-lab~1234", NEWER, "clone")}
+    assert room.is_outdated(a_layer(**changed), wanted, 1000.0) is outdated
+
+
+@pytest.mark.parametrize(
+    ("gib", "free_mib", "refused"),
+    [(100, 1025, False), (100, 1023, True), (1, 52, False), (1, 50, True)],
+)
+def test_a_part_of_the_volume_stays_free(
+    monkeypatch: pytest.MonkeyPatch, gib: int, free_mib: int, refused: bool
+) -> None:
+    volume = SimpleNamespace(f_frsize=4096, f_blocks=gib << 18, f_bavail=free_mib << 8)
+    monkeypatch.setattr(room.os, "statvfs", lambda _: volume)
+    try:
+        room.require_free_space(Path("/"))
+    except room.NoRoom as reason:
+        assert refused, reason
+    else:
+        assert not refused
