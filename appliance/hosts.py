@@ -23,11 +23,16 @@ class Host:
 
     @property
     def name(self) -> str:
-        """Name for configurations that want one, such as host-525400123456."""
-        return f"host-{self.mac.replace(':', '')}"
+        """Name for configurations that want one."""
+        return name_of(self.mac)
 
     def __str__(self) -> str:
         return f"{self.mac}={self.address}"
+
+
+def name_of(mac: str) -> str:
+    """Return the name of a machine that nobody gave one, such as host-525400123456."""
+    return f"host-{mac.replace(':', '')}"
 
 
 def parse(text: object) -> object:

@@ -78,7 +78,7 @@ def plan(  # noqa: PLR0913
         case = _Case(
             kernel,
             RamdiskFormat(settings.ramdisk),
-            _layer(kernel, roots.layers),
+            modules_of(kernel, roots.layers),
             _common_cmdline(settings, kernel.arch),
         )
         offered = [each for root in ordered for each in _each_way(case, root, nfs, unable)]
@@ -204,7 +204,7 @@ def _ordered(
     return wanted, sorted(bootable, key=lambda root: root.name != wanted)
 
 
-def _layer(kernel: PublishedKernel, layers: tuple[ModulesLayer, ...]) -> ModulesLayer | None:
+def modules_of(kernel: PublishedKernel, layers: tuple[ModulesLayer, ...]) -> ModulesLayer | None:
     """Return the modules of a kernel: those that lie beside it, else the newest of its version."""
     fitting = [layer for layer in layers if layer.version == kernel.version]
     path = PurePosixPath(kernel.name)

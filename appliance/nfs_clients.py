@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from appliance.events.drops import Brevity
 from appliance.events.hub import Event, printable
+from appliance.events.leases import given_address
 from appliance.network import Network
 from appliance.nfs import connections, evidence
 from appliance.nfs.clients import Change, Client, Clients, Sight
@@ -31,8 +32,7 @@ _FILES_PERIOD = 15.0
 # Whose lines tell of mounts and refusals.
 _READERS = {"mountd": of_mountd, "nfsd": of_mountd, "ganesha": of_ganesha}
 
-# What dhcpd logs of an address, and of a machine whose firmware boots (dhcpd.conf.j2).
-_LEASE = re.compile(r"DHCPACK on (?P<address>[\d.]+) to ")
+# What dhcpd logs of a machine whose firmware boots (dhcpd.conf.j2).
 _STAGE = re.compile(r"stage=(firmware|loader|ipxe) ")
 # A line of ours begins with whom it is about.
 _ABOUT = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}(?= )|\d+(\.\d+){3}(?= )")
@@ -129,8 +129,8 @@ class NfsClients:
                 self._clients.hear(happening)
 
     def _hear_dhcp(self, event: Event) -> None:
-        if lease := _LEASE.match(event.text):
-            self._clients.leased(IPv4Address(lease["address"]), event.client)
+        if address := given_address(event):
+            self._clients.leased(address, event.client)
         elif _STAGE.match(event.text):
             for change in self._clients.boots(event.client):
                 self._brevity.say(_change(change))

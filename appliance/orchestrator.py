@@ -23,7 +23,9 @@ from appliance.events.drops import Brevity
 from appliance.events.hub import Event, Hub
 from appliance.health import Health
 from appliance.kernels import Kernels
+from appliance.layer_commands import Commands
 from appliance.neighbours import Neighbours
+from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.reconcile import publish_boot_files, published_path, reconcile, still_offered
 from appliance.render import Renderer
@@ -61,7 +63,18 @@ class Orchestrator:
         self._daemons: dict[str, Daemon] = {daemon.name: daemon for daemon in ALL}
         self._renderer = Renderer(paths.templates)
         self._supervision = Supervision(paths.supervisor)
-        self._control = ControlServer(hub, self.status)
+        self._nfs = NfsRoots(
+            chosen,
+            paths,
+            tell=hub.tell,
+            changed=self._exports_changed,
+            progressed=self._progressed,
+            say=self._say,
+            fault=self._fault,
+        )
+        self._control = ControlServer(
+            hub, self.status, Commands(self._nfs.layers, self._nfs.layers_changed)
+        )
         self._health = Health(self._supervision, hub, self._control.status_changed)
         self._brevity = Brevity(self._say)
         self._due = asyncio.Event()  # something changed: reconcile
@@ -76,6 +89,7 @@ class Orchestrator:
         )
         self._roots = Roots(
             paths,
+            also_in_use=self._nfs.in_use,
             changed=self._due.set,
             progressed=self._control.status_changed,
             say=self._brevity.say,
@@ -104,11 +118,13 @@ class Orchestrator:
         if Tftpd.name in await self._supervision.states():
             # We were started anew: in.tftpd, chrooted, would not find the new socket for its log.
             await self._supervision.restart(Tftpd.name)
+        await self._nfs.open(await self._supervision.states())
         links = network.watch_interfaces(self._due.set)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._kernels.follow())
                 tasks.create_task(self._roots.follow())
+                tasks.create_task(self._nfs.follow())
                 tasks.create_task(self._keep_current())
         finally:
             links.close()
@@ -136,7 +152,12 @@ class Orchestrator:
             ),
             default=titles.get(plan.default or "", ""),
             roots=self._roots.statuses,
-            notices=plan.notices + self._roots.notices + self._silence.notices,
+            nfs=self._nfs.status,
+            clients=self._nfs.clients.statuses(
+                {root.key: root.name for root in self._roots.catalog.roots}
+            ),
+            machines=self._nfs.layer_statuses,
+            notices=plan.notices + self._roots.notices + self._nfs.notices + self._silence.notices,
             refused=tuple(RefusedFile(str(each.path), each.reason) for each in catalog.refused),
             pending=tuple(map(str, catalog.pending)),
         )
@@ -170,6 +191,7 @@ class Orchestrator:
         if not self._is_of_a_probe(event):
             self._hub.tell(event)
             self._silence.hear(event)
+            self._nfs.hear(event)
             if self._cards.hear(event):
                 self._new_cards.within(_CARDS_PAUSE)
 
@@ -193,6 +215,13 @@ class Orchestrator:
         if said is not None:
             self._hub.tell(Event(NAME, said, "fault"))
         self._control.status_changed()
+
+    def _progressed(self) -> None:
+        self._control.status_changed()
+
+    def _exports_changed(self) -> None:
+        self._roots.note_in_use()
+        self._due.set()
 
     def _say(self, text: str) -> None:
         self._hub.tell(Event(NAME, text, "boot"))
@@ -240,6 +269,7 @@ class Orchestrator:
                 continue  # the first scan ends with another call
             try:
                 self._situation = await self._look(catalog, rescue)
+                self._nfs.want(self._situation.menu, catalog, self._roots.catalog)
                 if publish_boot_files(self._situation, self._renderer):
                     self._tell_menu(self._situation.menu)
                 self._offered = catalog
@@ -259,6 +289,7 @@ class Orchestrator:
                 self._health.reconciled(self._daemons[outcome.daemon], outcome, self._situation)
                 if outcome.again:
                     self._again.within(_NETWORK_LOOK)
+            self._nfs.reconciled(self._situation)
             self._control.status_changed()
 
     async def _look(self, catalog: Catalog, rescue: tuple[entries.RescueRoot, ...]) -> Situation:
@@ -277,7 +308,10 @@ class Orchestrator:
             self._fault("network", f"the interfaces cannot be listed: {error}")
         url = base_url(self._settings, found)
         help_url = url and f"{url}/help.txt"
-        plan = menu.plan(self._settings, catalog, rescue, help_url, self._roots.catalog)
+        nfs_server = found.server if found and self._nfs.serves else None
+        plan = menu.plan(
+            self._settings, catalog, rescue, help_url, self._roots.catalog, nfs_server=nfs_server
+        )
         return Situation(
             self._settings,
             self._paths,
@@ -285,6 +319,8 @@ class Orchestrator:
             found,
             self._neighbours.other_router(found),
             self._neighbours.other_dhcp_servers(found),
+            nfs=self._nfs.service,
+            machines=self._nfs.machines,
             landlock=self._landlock,
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -27,20 +27,24 @@ _IN_USE = PurePosixPath("requests", "in-use.json")
 class Roots:
     """What machines can boot with, as the builder makes it.
 
+    `also_in_use` tells the versions that layers of machines are over, by their root's name.
     `changed` is called when the menu may have to change, `progressed` when a build went on; `say`
     gets a line for each root that came or went; `fault` gets what the volume refuses, None when it
     refuses nothing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         paths: Paths,
+        *,
+        also_in_use: Callable[[], Mapping[str, tuple[str, ...]]],
         changed: Callable[[], None],
         progressed: Callable[[], None],
         say: Callable[[str], None],
         fault: Callable[[OSError | None], None],
     ) -> None:
         self._paths = paths
+        self._also_in_use = also_in_use
         self._changed, self._progressed = changed, progressed
         self._say, self._fault = say, fault
         self._seen = SeenRoots()
@@ -94,9 +98,17 @@ class Roots:
             self._blocked = error
         return catalog, scan.builds, broken
 
+    def note_in_use(self) -> None:
+        """Have the builder told soon that other versions are in use."""
+        self._folder.rescan_in(0)
+
     def _write_in_use(self) -> None:
         """Tell the builder which versions it has to keep."""
-        text = json.dumps({"roots": self._store.in_use()}, indent=1).encode() + b"\n"
+        ids = {name: set(known) for name, known in self._store.in_use().items()}
+        for name, versions in self._also_in_use().items():
+            ids.setdefault(name, set()).update(versions)
+        in_use = {name: sorted(ids[name]) for name in sorted(ids)}
+        text = json.dumps({"roots": in_use}, indent=1).encode() + b"\n"
         if read_file(self._paths.boot, _IN_USE) != text:
             replace_file(self._paths.boot, _IN_USE, text)
 

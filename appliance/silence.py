@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from appliance.daemons import tftpd
 from appliance.events.hub import Event
+from appliance.events.leases import given_address
 from appliance.neopxe import server
 
 # Seconds. The longest pause of firmware that is well is iPXE's wait for routers, about 4.
@@ -20,9 +21,8 @@ _PATIENCE = 15.0
 _USED_UP_FOR = 60.0
 _MOST_MACHINES = 1024  # anybody can make hardware addresses up; the oldest are forgotten
 
-# What dhcpd logs of a machine that boots (config/etc/dhcp/dhcpd.conf.j2), and of its address.
+# What dhcpd logs of a machine that boots (config/etc/dhcp/dhcpd.conf.j2).
 _STAGE = re.compile(r"stage=(firmware|loader|ipxe) ")
-_ADDRESS = re.compile(r"DHCPACK on (?P<address>[\d.]+) to ")
 # The probe has an address of its own, so that dhcpd serves all the same.
 _NO_LEASE = re.compile(r"DHCPDISCOVER from .*: no free leases$")
 _USED_UP = (
@@ -78,9 +78,9 @@ class SilenceWatch:
         machine = event.client
         if stage := _STAGE.match(event.text):
             _put(self._stages, machine, stage[1])
-        elif (given := _ADDRESS.match(event.text)) and (known := self._stages.pop(machine, None)):
-            _put(self._machines, given["address"], machine)
-            self._wait(machine, f"got the address {given['address']}", self._next[known])
+        elif (address := given_address(event)) and (known := self._stages.pop(machine, None)):
+            _put(self._machines, str(address), machine)
+            self._wait(machine, f"got the address {address}", self._next[known])
         elif _NO_LEASE.match(event.text):
             self._hear_used_up()
 

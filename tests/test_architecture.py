@@ -16,7 +16,8 @@ LONGEST_FILE = 500
 LAYERS = (
     ("cli",),
     ("orchestrator",),
-    ("kernels", "roots"),
+    ("kernels", "roots", "nfs_roots"),
+    ("furnishing", "layer_commands"),
     ("control", "health", "watch", "neighbours", "silence", "cards", "nfs_clients"),
     ("routers", "dhcp_servers"),
     ("reconcile", "status", "supervision"),

@@ -248,6 +248,23 @@ class Layers:
             holdings.doom(layer)
             self._pending.add(holder)
 
+    def forget(self, mac: str, root: str, force: bool = False) -> None:
+        """Throw away all that a machine wrote to the root of a name, in every version of it.
+
+        It gets a fresh layer when it next gets an address. Raises Refused where there is nothing,
+        or where the machine runs from it without `force`.
+        """
+        with self._change() as holdings:
+            layers = self._of(mac, root)
+            for layer in layers:
+                if not force and holdings.is_busy(layer):
+                    raise Refused(
+                        f"{layer}: the machine runs from it: shut it down, or say --force"
+                    )
+            for layer in layers:
+                holdings.doom(layer)
+            self._seen.pop(holder_of(mac), None)
+
     def _of(self, mac: str, root: str) -> list[Layer]:
         """Return a machine's layers of a root, the newest last; raises Refused without any."""
         try:

@@ -26,8 +26,17 @@ class Lab:
         self.said: list[str] = []
         self.faults: list[OSError] = []
         self.woken = asyncio.Event()
-        self.roots = Roots(
-            self.paths, self.woken.set, self.woken.set, self.said.append, self._fault
+        self.in_layers: dict[str, tuple[str, ...]] = {}
+        self.roots = self.follower()
+
+    def follower(self) -> Roots:
+        return Roots(
+            self.paths,
+            also_in_use=lambda: self.in_layers,
+            changed=self.woken.set,
+            progressed=self.woken.set,
+            say=self.said.append,
+            fault=self._fault,
         )
 
     def _fault(self, error: OSError | None) -> None:
@@ -146,7 +155,22 @@ def test_after_a_restart_what_was_offered_is_offered_at_once(tmp_path: Path) -> 
     async def story(lab: Lab) -> None:
         add_root(lab.roots_folder)
         await lab.until(lambda: bool(lab.roots.catalog.roots))
-        again = Roots(lab.paths, print, print, print, print)
-        assert again.catalog == lab.roots.catalog
+        assert lab.follower().catalog == lab.roots.catalog
+
+    followed(tmp_path, story)
+
+
+def test_versions_that_layers_of_machines_are_over_are_told_to_the_builder(tmp_path: Path) -> None:
+    async def story(lab: Lab) -> None:
+        old = "0123456789abcdef"
+        lab.in_layers = {"other": (old,)}
+        add_root(lab.roots_folder)
+        await lab.until(lambda: bool(lab.roots.catalog.roots))
+        (root,) = lab.roots.catalog.roots
+        assert lab.in_use == {"roots": {root.name: [root.id], "other": [old]}}
+        lab.in_layers = {}
+        lab.roots.note_in_use()
+        (lab.roots_folder / "status-of-another").mkdir()
+        await lab.until(lambda: lab.in_use == {"roots": {root.name: [root.id]}})
 
     followed(tmp_path, story)

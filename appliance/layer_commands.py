@@ -1,0 +1,64 @@
+"""Does what people ask for with machines' layers, in the words of nfs/commands.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from appliance.nfs.commands import CannotDo
+from appliance.nfs.layers import Layers, Refused
+
+
+class Commands:
+    """Changes layers one at a time; `changed` is called after each."""
+
+    def __init__(self, layers: Layers, changed: Callable[[], None]) -> None:
+        self._layers, self._changed = layers, changed
+
+    async def reset(self, mac: str, root: str | None, force: bool) -> str:
+        """Give a machine a fresh layer; one that is mounted only with `force`."""
+        name = self._root(mac, root)
+        await self._do(self._layers.reset, mac, name, force)
+        return f"{mac}: it gets a fresh layer of the root {name}"
+
+    async def keep(self, mac: str, root: str | None) -> str:
+        """Leave a machine on the version that it has."""
+        name = self._root(mac, root)
+        await self._do(self._layers.keep, mac, name, True)
+        return f"{mac}: it stays on its version of the root {name} until it is told to follow"
+
+    async def follow(self, mac: str, root: str | None) -> str:
+        """Give a machine the newest version at its next boot, as is the rule."""
+        name = self._root(mac, root)
+        await self._do(self._layers.keep, mac, name, False)
+        return f"{mac}: it gets the newest version of the root {name} at its next start"
+
+    async def forget(self, mac: str, root: str | None, force: bool) -> str:
+        """Delete a machine's layers of a root, or of all; mounted ones only with `force`."""
+        names = [root] if root else self._roots_of(mac)
+        for name in names:
+            await self._do(self._layers.forget, mac, name, force)
+        return f"{mac}: what it wrote to {', '.join(names)} is deleted"
+
+    async def _do(self, command: Callable[..., None], *arguments: object) -> None:
+        try:
+            await asyncio.to_thread(command, *arguments)
+        except Refused as refused:
+            raise CannotDo(str(refused)) from None
+        self._changed()
+
+    def _root(self, mac: str, root: str | None) -> str:
+        if root is not None:
+            return root
+        names = self._roots_of(mac)
+        if len(names) > 1:
+            raise CannotDo(f"{mac}: it has layers of {', '.join(names)}: say which")
+        return names[0]
+
+    def _roots_of(self, mac: str) -> list[str]:
+        layers = [each for each in self._layers.layers() if not each.is_shared]
+        names = sorted({each.record.root for each in layers if each.mac == mac})
+        if not names:
+            known = ", ".join(sorted({each.mac for each in layers})) or "none"
+            raise CannotDo(f"{mac}: it has no layer; those that have one: {known}")
+        return names

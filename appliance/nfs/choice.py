@@ -1,0 +1,185 @@
+"""Which NFS server is ours to run: the kernel's, Ganesha, or none where the host has its own.
+
+The kernel's server is one for a whole network namespace, with the host's network the host's own;
+and rpcbind knows one server for each program, so that a second one takes over the first one's
+clients (nfs-ganesha issue 1358). So nothing of ours runs where somebody else serves NFS.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Literal
+
+from appliance.nfs import leftovers
+from appliance.nfs.rpc import NFS_PORT
+from appliance.paths import Paths
+from appliance.run import CommandFailed, run
+
+Wanted = Literal["auto", "kernel", "ganesha", "off"]
+
+MOUNTD_PORT = 20048  # of IANA's list
+NFS_PROGRAM = 100003
+MOUNT_PROGRAM = 100005
+
+# `rpcinfo -p`: program, version, protocol, port, and a name that may be missing.
+_REGISTERED = re.compile(r"\s*(?P<program>\d+)\s+\d+\s+tcp\s+(?P<port>\d+)\b")
+_LISTENING = re.compile(r"\S+:(?P<port>\d+)$")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which server is ours to run, and why."""
+
+    server: Literal["kernel", "ganesha"] | None
+    why: str  # one line
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network namespace says of NFS servers."""
+
+    threads: int  # of the kernel's server
+    ours: bool  # they were started by this container, or by one before it
+    elsewhere: str | None  # a server of NFS, or its mountd, outside of this container
+    no_nfsd: str | None  # why the kernel's server cannot be had; None: it can
+
+
+def decide(wanted: Wanted, seen: Seen) -> Choice:
+    """Choose; pure."""
+    if wanted == "off":
+        return Choice(None, "BOOTDROP_NFS is off")
+    if by := _somebody_else(seen):
+        return Choice(
+            None,
+            f"the host serves NFS itself ({by}); ours stays off, docs/nfs.md says what its exports "
+            "may offer",
+        )
+    if wanted == "ganesha":
+        return Choice("ganesha", "BOOTDROP_NFS is ganesha")
+    if seen.no_nfsd is None:
+        return Choice("kernel", "the kernel has nfsd, and nobody else uses it")
+    why = f"the kernel's nfsd cannot be had: {seen.no_nfsd}"
+    if wanted == "kernel":
+        return Choice(None, f"{why}; BOOTDROP_NFS=auto takes Ganesha then")
+    return Choice("ganesha", why)
+
+
+def _somebody_else(seen: Seen) -> str | None:
+    if seen.threads and not seen.ours:
+        return f"{seen.threads} threads of the kernel's nfsd"
+    return seen.elsewhere
+
+
+async def choose(wanted: Wanted, paths: Paths) -> Choice:
+    """Look, and choose. Mounts nfsd's control files and pipes when the kernel's server is chosen.
+
+    To be asked after `leftovers.end_leftovers`, and again later where there was none: the host's
+    server may have ended.
+    """
+    if wanted == "off":
+        return decide(wanted, Seen(0, ours=False, elsewhere=None, no_nfsd=None))
+    seen = await look(paths, try_nfsd=wanted != "ganesha")
+    return decide(wanted, seen)
+
+
+async def look(paths: Paths, *, try_nfsd: bool) -> Seen:
+    """Find out who serves NFS here; with `try_nfsd`, whether we could by the kernel."""
+    threads = leftovers.threads()
+    ours = threads > 0 and leftovers.recorded(paths) == leftovers.here()
+    elsewhere = await foreign_server()
+    no_nfsd = None
+    if try_nfsd and elsewhere is None and (ours or not threads):
+        no_nfsd = await _try_nfsd(paths)
+    return Seen(threads, ours, elsewhere, no_nfsd)
+
+
+async def _try_nfsd(paths: Paths) -> str | None:
+    try:
+        await leftovers.mount_control()
+        await leftovers.mount_pipes(paths)
+    except CommandFailed as failure:
+        return " ".join(failure.output.split()) or str(failure)
+    return None
+
+
+async def foreign_server() -> str | None:
+    """Return who serves NFS, or tells what may be mounted, outside of this container.
+
+    Processes of ours are seen with their name and number by `ss`, others' are not; threads of the
+    kernel belong to nobody, and leftovers.threads counts them.
+    """
+    sockets = await run(["ss", "-Hlntpe"])
+    registered = await _registered()
+    kernel = leftovers.threads() > 0
+    return foreign(sockets, registered, kernel_serves=kernel)
+
+
+async def _registered() -> str:
+    try:
+        return await run(["rpcinfo", "-p", "127.0.0.1"], timeout=5)
+    except CommandFailed:  # no rpcbind runs
+        return ""
+
+
+def foreign(sockets: str, registered: str, *, kernel_serves: bool) -> str | None:
+    """Find another's NFS server in what `ss -Hlntpe` and `rpcinfo -p` printed.
+
+    What is registered at a port where nobody listens was left by one that was killed.
+    """
+    listening: dict[int, bool] = {}  # by port: whether a process of this container listens there
+    for line in sockets.splitlines():
+        words = line.split()
+        if len(words) < 4 or not (port := _LISTENING.search(words[3])):
+            continue
+        number = int(port["port"])
+        listening[number] = listening.get(number, False) or "users:((" in line
+    if NFS_PORT in listening and not listening[NFS_PORT] and not kernel_serves:
+        return f"TCP port {NFS_PORT} is taken; `ss -lntp sport = :{NFS_PORT}` there says by whom"
+    for line in registered.splitlines():
+        match = _REGISTERED.match(line)
+        if match is None:
+            continue
+        program, number = int(match["program"]), int(match["port"])
+        if number not in listening or listening[number]:
+            continue
+        if program == MOUNT_PROGRAM:
+            return f"its mountd is registered with rpcbind, on TCP port {number}"
+        if program == NFS_PROGRAM and not (kernel_serves and number == NFS_PORT):
+            return f"its server is registered with rpcbind, on TCP port {number}"
+    return None
+
+
+# What the host's own server may offer, where that is what there is.
+
+# mountinfo (proc_pid_mountinfo(5)): id, parent, device, root, mount point, …
+_MOUNT = re.compile(r"\d+ \d+ (?P<device>\S+) (?P<root>\S+) (?P<point>\S+) ")
+
+
+def host_folder(mounts: str, folder: Path) -> str | None:
+    """Find in /proc/self/mountinfo where a volume lies in the file system that holds it.
+
+    That is its path on the host when the host has that file system at `/`; the container cannot
+    know where else.
+    """
+    for line in mounts.splitlines():
+        match = _MOUNT.match(line)
+        if match and match["point"] == str(folder):
+            return match["root"]
+    return None
+
+
+def host_exports(
+    volume: str, subnet: IPv4Network, trees: tuple[tuple[str, str, str], ...]
+) -> tuple[str, ...]:
+    """Return lines for the host's /etc/exports, one for each root: (name, version, fsid).
+
+    Read-only: the trees are what all machines' layers stand on, and never change.
+    """
+    return tuple(
+        f'"{volume}/roots/{name}/{version}/tree" '
+        f"{subnet}(ro,async,no_root_squash,no_subtree_check,fsid={fsid})"
+        for name, version, fsid in trees
+    )

@@ -1,0 +1,111 @@
+"""Whose the threads of the kernel's NFS server are, and the end of ours that were left behind.
+
+A container that is killed takes its processes and mounts with it, not the threads: they go on
+serving, and hold the layers, which cannot be mounted again meanwhile (overlayfs with index=on:
+EBUSY).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from appliance.files import read_file
+from appliance.paths import Paths
+from appliance.run import run
+
+_RECORD = PurePosixPath("server")
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NETWORK = Path("/proc/self/ns/net")
+_THREADS = Path("/proc/net/rpc/nfsd")
+CONTROL = Path("/proc/fs/nfsd")
+# Kernel caches of who may mount what; each refers to the file systems it knows of.
+_CACHES = ("auth.unix.ip", "auth.unix.gid", "nfsd.fh", "nfsd.export")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Where threads of ours were started: nfsd's belong to a network namespace of one boot."""
+
+    boot_id: str
+    network: int  # inode of the network namespace
+
+
+def record_path(paths: Paths) -> Path:
+    """Return where config/etc/nfs/nfsd.sh writes that the threads are ours."""
+    return paths.nfs_state / _RECORD
+
+
+def here() -> Record:
+    """Return the record that is right in this process's namespace."""
+    return Record(_BOOT_ID.read_text(encoding="ascii").strip(), os.stat(_NETWORK).st_ino)
+
+
+def recorded(paths: Paths) -> Record | None:
+    """Return what was recorded last; None when nothing was, or nothing that can be understood."""
+    lines = (read_file(paths.nfs_state, _RECORD) or b"").decode("ascii", "replace").split()
+    if len(lines) != 2 or not lines[1].isdecimal():
+        return None
+    return Record(lines[0], int(lines[1]))
+
+
+def threads() -> int:
+    """Return how many threads the kernel's NFS server has; 0 where there is none."""
+    try:
+        return running(_THREADS.read_text(encoding="ascii"))
+    except OSError:  # the module is not loaded, or there is none
+        return 0
+
+
+def running(statistics: str) -> int:
+    """Read the number of threads out of /proc/net/rpc/nfsd: `th 8 0 0.000 …`."""
+    for line in statistics.splitlines():
+        words = line.split()
+        if words[:1] == ["th"]:
+            return int(words[1])
+    return 0
+
+
+async def end_leftovers(paths: Paths, *, elsewhere: bool) -> bool:
+    """End the threads that a killed container of ours left; return whether there were any.
+
+    To be called once at the container's start, before anything is mounted. `elsewhere`: an NFS
+    server outside of this container uses the same threads by now (choice.foreign_mountd), so that
+    they stay. Raises CommandFailed.
+    """
+    was_ours = threads() > 0 and recorded(paths) == here() and not elsewhere
+    if was_ours:
+        await mount_control()
+        await run(["rpc.nfsd", "0"], timeout=30)  # ends the clients' state with them
+        _flush_caches()
+    if not elsewhere:
+        record_path(paths).unlink(missing_ok=True)
+    return was_ours
+
+
+async def mount_control() -> None:
+    """Mount nfsd's control files, which loads the kernel's module; a second time does nothing.
+
+    Raises CommandFailed with mount's reason where kernel or container have no nfsd.
+    """
+    if not (CONTROL / "threads").exists():
+        await run(["mount", "-t", "nfsd", "nfsd", str(CONTROL)])
+
+
+async def mount_pipes(paths: Paths) -> None:
+    """Mount the pipes by which nfsd asks nfsdcld; a second time does nothing.
+
+    Raises CommandFailed.
+    """
+    pipes = paths.run / "rpc_pipefs"
+    if not (pipes / "nfsd").exists():
+        pipes.mkdir(parents=True, exist_ok=True)
+        await run(["mount", "-t", "rpc_pipefs", "sunrpc", str(pipes)])
+
+
+def _flush_caches() -> None:
+    for cache in _CACHES:
+        # Any time from now on empties it (net/sunrpc/cache.c, write_flush).
+        Path("/proc/net/rpc", cache, "flush").write_text(f"{int(time.time())}\n", encoding="ascii")

@@ -1,0 +1,333 @@
+"""Roots over NFS as a whole: which server is ours to run, whose layers there are, who uses them.
+
+A machine that gets its address is given its layers; what is to be exported changes, and the
+orchestrator has the server take that up; then what the server has dropped is unmounted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address
+from pathlib import PurePosixPath
+
+from appliance.alarm import Alarm
+from appliance.catalog.model import Catalog, RootCatalog
+from appliance.daemons.rpcbind import somebody_elses_answers
+from appliance.entries import Menu
+from appliance.events.hub import Event
+from appliance.events.leases import given_address
+from appliance.furnishing import Furnishing, Offered
+from appliance.menu import modules_of
+from appliance.nfs import choice, export_numbers, leftovers
+from appliance.nfs.choice import Choice
+from appliance.nfs.export import Export, NfsService
+from appliance.nfs.layer import Layer, Shelf
+from appliance.nfs.layers import Layers
+from appliance.nfs.way import Size
+from appliance.nfs_clients import NfsClients
+from appliance.paths import Paths
+from appliance.run import CommandFailed
+from appliance.settings import Settings
+from appliance.situation import Situation
+from appliance.status import MachineStatus, NfsStatus
+from appliance.supervision import ALIVE
+
+# Seconds. The host's own NFS server may end, or a volume may come to take layers.
+_ANOTHER_CHOICE = 30.0
+# Seconds until what a server still held is unmounted; Ganesha drops exports within some hundredths.
+_ANOTHER_SETTLING = 0.5
+# Seconds between two looks at how large the layers are, and how many times what the last one took.
+_MEASURE, _MEASURE_SHARE = 60.0, 50
+
+
+class NfsRoots:
+    """Serves roots over NFS; `changed` is called when the menu or the exports may have to change.
+
+    `tell` gets events, `progressed` is called when somebody came or went, `fault` gets what is
+    wrong by what it is about, None when it is not any more.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        chosen: Settings,
+        paths: Paths,
+        *,
+        tell: Callable[[Event], None],
+        changed: Callable[[], None],
+        progressed: Callable[[], None],
+        say: Callable[[str], None],
+        fault: Callable[[str, str | None], None],
+    ) -> None:
+        self._settings, self._paths = chosen, paths
+        self._changed, self._say, self._fault = changed, say, fault
+        self._progressed = progressed
+        self.clients = NfsClients(
+            tell, progressed, self._mounted, paths, paths.nfs_state / "ganesha/v4recov/node0"
+        )
+        self._furnishing = Furnishing(paths, say)
+        self.layers = Layers(paths, chosen, self._furnishing.furnish, self.clients.is_busy)
+        self._choice = Choice(None, "not decided yet")
+        self._hosts_rpcbind = False
+        self._exports: tuple[Export, ...] = ()
+        self._in_use_at_start = _in_use(Shelf(paths.machines))
+        self._sizes: Mapping[PurePosixPath, Size] = {}
+        self._roots = RootCatalog()
+        self._default: str | None = None
+        # What is to be done, one after the other.
+        self._due = asyncio.Event()
+        self._seen: dict[str, IPv4Address] = {}  # machines to be given their layers
+        self._newly_mounted: set[PurePosixPath] = set()
+        self._wanted = False  # what there should be has changed
+        self._unsettled = False  # exports that are gone are still mounted
+        self._settling = Alarm(self._settle_again)
+        self._choosing = Alarm(self._choose_again)
+
+    # --- the start
+
+    async def open(self, programs: Mapping[str, str]) -> None:
+        """Decide what serves, and mount what machines may still run from.
+
+        `programs` are supervisord's, with their states: those that run are ours.
+        """
+        if self._settings.nfs == "off":
+            self._choice = Choice(None, "BOOTDROP_NFS=off")
+            return
+        try:
+            if programs.get("nfsd") not in ALIVE:
+                elsewhere = await choice.foreign_server() is not None
+                if await leftovers.end_leftovers(self._paths, elsewhere=elsewhere):
+                    self._say("threads of nfsd that a killed container of ours left are ended")
+            if programs.get("rpcbind") not in ALIVE:
+                self._hosts_rpcbind = await somebody_elses_answers()
+            await self._choose()
+        except (CommandFailed, OSError) as error:
+            self._cannot(f"it cannot be found out what serves NFS here: {error}")
+
+    async def _choose(self) -> None:
+        chosen = await choice.choose(self._settings.nfs, self._paths)
+        if chosen.server is not None:
+            await asyncio.to_thread(self.layers.start)
+            if self.layers.ways.best is None:
+                chosen = Choice(None, self.layers.ways.said)
+            self._exports = self._numbered()
+            self._wanted = True
+            self._due.set()
+        if chosen != self._choice:
+            self._choice = chosen
+            server = {"kernel": "the kernel's nfsd", "ganesha": "nfs-ganesha"}
+            by = server.get(chosen.server or "", "nothing")
+            self._say(f"roots over NFS are served by {by}: {chosen.why}")
+        if chosen.server is None:
+            self._choosing.within(_ANOTHER_CHOICE)
+        explicit = self._settings.nfs in ("kernel", "ganesha")
+        self._fault("nfs", f"NFS: {chosen.why}" if chosen.server is None and explicit else None)
+
+    def _choose_again(self) -> None:
+        self._wanted = True
+        self._due.set()
+
+    def _cannot(self, why: str) -> None:
+        self._choice = Choice(None, why)
+        self._fault("nfs", f"NFS: {why}")
+        self._choosing.within(_ANOTHER_CHOICE)
+
+    # --- what is asked for
+
+    @property
+    def serves(self) -> bool:
+        """Tell whether machines can be sent here for their roots."""
+        return self._choice.server is not None
+
+    @property
+    def service(self) -> NfsService:
+        """Return what the NFS server is to serve now."""
+        if self._choice.server is None:
+            return NfsService(None, self._choice.why)
+        return NfsService(self._choice.server, "", self._exports, self._hosts_rpcbind)
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """Return the hardware addresses of machines that have layers, sorted."""
+        return tuple(sorted({each.mac for each in self.layers.layers() if not each.is_shared}))
+
+    def in_use(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the versions that a layer is over, by their root's name, served or not."""
+        return self._in_use_at_start if self._choice.server is None else self.layers.in_use()
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """Return what is wrong with layers, a line each."""
+        return self.layers.notices
+
+    def hear(self, event: Event) -> None:
+        """Take in what a daemon said of a machine."""
+        self.clients.hear(event)
+        if self.serves and event.kind == "dhcp" and (address := given_address(event)):
+            self._seen[event.client] = address
+            self._due.set()
+        elif event.kind in ("http", "tftp") and self._furnishing.hear(event):
+            self._due.set()
+
+    def want(self, plan: Menu, catalog: Catalog, roots: RootCatalog) -> None:
+        """Say what the menu offers; the default root is that of its root-path."""
+        path = plan.root_path.partition(":")[2]
+        default = PurePosixPath(path).parts[1] if path else None
+        modules = {each.kernel: modules_of(each, roots.layers) for each in catalog.kernels}
+        kernels = {entry.key: entry.kernel for entry in plan.entries}
+        offered = Offered(
+            {kernel: layer for kernel, layer in modules.items() if layer is not None},
+            roots.roots,
+            kernels.get(plan.default or ""),
+            default,
+        )
+        if self._furnishing.offers(offered):
+            self._due.set()
+        if (roots, default) != (self._roots, self._default):
+            self._roots, self._default = roots, default
+            self._wanted = True
+            self._due.set()
+
+    def reconciled(self, situation: Situation) -> None:
+        """Unmount what the server has been told to drop."""
+        self.clients.serve(situation)
+        if self._unsettled and situation.nfs.exports == self._exports:
+            self._settling.within(_ANOTHER_SETTLING)
+
+    def _settle_again(self) -> None:
+        self._due.set()
+
+    def _mounted(self, path: PurePosixPath) -> None:
+        self._newly_mounted.add(path)
+        self._due.set()
+
+    # --- what is done
+
+    async def follow(self) -> None:
+        """Make, show and measure layers, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.clients.follow())
+            tasks.create_task(self._measure())
+            while True:
+                await self._due.wait()
+                self._due.clear()
+                try:
+                    await self._work()
+                    self._fault("layers", None)
+                except (OSError, CommandFailed) as error:
+                    self._fault("layers", f"boot/machines: {error}")
+                    self._settling.within(_ANOTHER_CHOICE)
+
+    async def _work(self) -> None:
+        if self._settings.nfs == "off":
+            return
+        if self._choice.server is None:
+            await self._choose()
+        if self._choice.server is None:
+            self._seen.clear()
+            return
+        # Machines first: the others have time.
+        while self._seen:
+            mac = next(iter(self._seen))
+            await asyncio.to_thread(self.layers.machine_seen, mac, self._seen.pop(mac))
+            self._publish()
+        if self._wanted:
+            self._wanted = False
+            await asyncio.to_thread(self.layers.want, self._roots.roots, self._default)
+            self._publish()
+        while self._newly_mounted:
+            await asyncio.to_thread(self.layers.mounted, self._newly_mounted.pop())
+        if self._unsettled:
+            self._unsettled = not await asyncio.to_thread(self.layers.settle)
+            self._publish()
+        mounted = [each.path for each in self._exports if self.clients.is_busy(each)]
+        for layer, put in self._furnishing.due(self.layers.layers(), mounted):
+            await asyncio.to_thread(self.layers.refurnish, layer.path, put)
+            if self._seen:
+                self._due.set()
+                break
+
+    def _publish(self) -> None:
+        """Have the server take up what there is now."""
+        exports = self._numbered()
+        if exports != self._exports:
+            # What is exported no more is unmounted once the server has dropped it.
+            self._unsettled |= not set(self._exports) <= set(exports)
+            self._exports = exports
+            self._changed()
+
+    def _numbered(self) -> tuple[Export, ...]:
+        return export_numbers.numbered(self.layers.exports(), self._paths.nfs_state)
+
+    async def _measure(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = _MEASURE
+        while True:
+            await asyncio.sleep(pause)
+            if not self.layers.layers():
+                continue
+            begun = loop.time()
+            try:
+                self._sizes = await asyncio.to_thread(self.layers.sizes)
+            except OSError as error:
+                self._fault("sizes", f"boot/machines: not measured: {error}")
+                continue
+            self._fault("sizes", None)
+            pause = max(_MEASURE, _MEASURE_SHARE * (loop.time() - begun))
+            self._publish()
+
+    def layers_changed(self) -> None:
+        """Take up what somebody did with layers: to be called after it."""
+        self._unsettled = True
+        self._publish()
+        self._due.set()
+        self._progressed()
+
+    # --- what is told
+
+    @property
+    def status(self) -> NfsStatus:
+        """Return what serves roots, or why nothing does."""
+        way = self.layers.ways.said if self.serves else ""
+        return NfsStatus(self._choice.server, self._choice.why, way, len(self._exports))
+
+    @property
+    def layer_statuses(self) -> tuple[MachineStatus, ...]:
+        """Return a line for each layer, sorted by holder and root."""
+        exports = {each.path: each for each in self._exports}
+        current = {(root.key, root.id) for root in self._roots.roots}
+        return tuple(
+            self._layer_status(each, exports.get(each.path), current)
+            for each in sorted(
+                self.layers.layers(), key=lambda each: (each.record.holder, each.record.root)
+            )
+        )
+
+    def _layer_status(
+        self, layer: Layer, export: Export | None, current: set[tuple[str, str]]
+    ) -> MachineStatus:
+        record = layer.record
+        size = self._sizes.get(layer.path, Size(0, 0))
+        is_over = size.bytes > self._settings.layer_size << 20
+        return MachineStatus(
+            holder=record.holder if layer.is_shared else layer.mac,
+            root=record.root,
+            version=record.version,
+            size=size.bytes,
+            files=size.files,
+            made=record.made_at,
+            seen=record.last_seen,
+            is_current=(record.key, record.version) in current,
+            is_kept=record.keep,
+            is_over=is_over,
+            is_writable=export is not None and export.writable,
+            is_busy=export is not None and self.clients.is_busy(export),
+        )
+
+
+def _in_use(shelf: Shelf) -> dict[str, tuple[str, ...]]:
+    """Return the versions that layers on disk are over, by their root's name."""
+    versions: dict[str, set[str]] = {}
+    for layer in shelf.scan()[0]:
+        versions.setdefault(layer.record.root, set()).add(layer.record.version)
+    return {name: tuple(sorted(found)) for name, found in versions.items()}
