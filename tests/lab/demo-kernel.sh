@@ -2,13 +2,14 @@
 # Debian's cloud kernel as a user would drop it: demo-kernel.sh OUTDIR ARCHITECTURE
 #
 # OUTDIR gets vmlinuz-V and modules-V.cpio.gz, the drivers of virtual network cards with what they
-# depend on, uncompressed, as the rescue root's modprobe knows no xz.
+# depend on, uncompressed, as the rescue root's modprobe knows no xz. The whole package stays
+# unpacked in /unpacked/ARCHITECTURE, for nfs-initrds.sh.
 set -eu
 
-outdir=$1 architecture=$2 fetched=$(mktemp -d) layer=$(mktemp -d)
+outdir=$1 architecture=$2 fetched=/unpacked/$2 layer=$(mktemp -d)
 cards='virtio_net e1000 e1000e igb igbvf ixgbevf vmxnet3 ena hv_netvsc gve mana xen-netfront'
 
-mkdir -p "$outdir"
+mkdir -p "$outdir" "$fetched"
 cd "$fetched"
 dpkg --add-architecture "$architecture"
 apt-get update -q
