@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import PurePosixPath
 
-from appliance import ip_parameter
 from appliance.catalog.model import (
     InitrdMaker,
-    KernelConfig,
     PublishedKernel,
     PublishedRoot,
 )
 from appliance.nfs.export import EVERYBODY, layer_path
+from appliance.nfs_preflight import lacking, version_for
 from appliance.settings import Settings
 
 # Stand in a command line for what is the machine's own, until a loader's file puts it in. Nobody
@@ -43,15 +42,6 @@ _NFSMOUNT_WORDS = frozenset(
     f"{no}{word}" for word in ("intr", "posix", "cto", "ac", "lock", "acl") for no in ("", "no")
 ) | {"soft", "hard"}
 
-# The options of each version, in the order in which they are tried.
-_VERSIONS = {
-    "4.2": ("NFS_V4", "NFS_V4_2"),
-    "3": ("NFS_V3",),
-    "4.1": ("NFS_V4", "NFS_V4_1"),
-    "4.0": ("NFS_V4",),
-}
-_ASKING = {"dhcp": "IP_PNP_DHCP", "bootp": "IP_PNP_BOOTP", "rarp": "IP_PNP_RARP"}
-
 
 @dataclass(frozen=True)
 class NfsBoot:
@@ -61,45 +51,6 @@ class NfsBoot:
     cmdline: str  # with HOLDER and HOSTNAME in it
     bootif: bool  # wants BOOTIF=01-MAC too, as pxelinux writes it; the kernel itself knows no such
     lacks: tuple[str, ...]  # what keeps it from booting so
-
-
-def lacking(  # noqa: PLR0913
-    config: KernelConfig | None,
-    version: str,
-    ip: str,
-    share: str,
-    has_initrd: bool,
-    *,
-    release: str = "",
-) -> tuple[str, ...]:
-    """Return the options, without CONFIG_, that a kernel lacks to mount its root over NFS.
-
-    `ip` is what it is told by `ip=`, if it has no initrd that does so. Of a kernel whose
-    configuration is not known nothing is claimed.
-    """
-    if config is None:
-        return ()
-    overlay = ("OVERLAY_FS", "TMPFS") if share == "ro" else ()
-    by_itself = () if has_initrd else ("ROOT_NFS", "IP_PNP", *_asking(config, ip))
-    needed = (*by_itself, "NFS_FS", *_VERSIONS[version], *overlay)
-    return tuple(name for name in needed if not _has(config, name, modules=has_initrd))
-
-
-def version_for(
-    wanted: str,
-    config: KernelConfig | None,
-    has_initrd: bool,
-    release: str = "",
-) -> str:
-    """Return the version of NFS to mount with: 4.2 where a kernel is known to have it, else 3."""
-    if wanted != "auto":
-        return wanted
-    has = (
-        version
-        for version, options in _VERSIONS.items()
-        if config is not None and all(_has(config, name, modules=has_initrd) for name in options)
-    )
-    return next(has, "3")
 
 
 def nfs_boot(
@@ -205,20 +156,12 @@ def _init(case: _Case) -> str:
     return "rw" if init == _KERNELS_FIRST else f"rw init={init}"
 
 
-def _asking(config: KernelConfig, ip: str) -> tuple[str, ...]:
-    """Return the option by which a kernel asks for its address; one of several is enough."""
-    asks = ip_parameter.parse(ip).asks
-    options = [option for method, option in _ASKING.items() if method in asks]
-    has = [option for option in options if _has(config, option)]
-    return tuple(has[:1] or options[:1])
-
-
 def _initrd_lacks(kernel: PublishedKernel) -> tuple[str, ...]:
     """Return what an initrd by a known maker lacks for NFS; nothing where nobody knows."""
     initrd = kernel.initrd_format
     if initrd is None or initrd.made_by is None:
         return ()
-    built_in = kernel.config is not None and _has(kernel.config, "NFS_FS")
+    built_in = kernel.config is not None and kernel.config.built_in("CONFIG_NFS_FS")
     lacks = {
         f"nfs in its {initrd.made_by} initrd": initrd.nfs_mount is False,
         "nfs.ko in its initrd": initrd.nfs_module is False and not built_in,
@@ -239,8 +182,3 @@ def _nfsmount_options(options: str) -> str:
         for word in options.split(",")
         if word in _NFSMOUNT_WORDS | {"vers=3", "tcp"} or word.partition("=")[0] in _NFSMOUNT_VALUES
     )
-
-
-def _has(config: KernelConfig, option: str, *, modules: bool = False) -> bool:
-    value = config.value(f"CONFIG_{option}")
-    return value == "y" or (modules and value == "m")

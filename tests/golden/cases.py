@@ -27,6 +27,7 @@ from tests.unit.builders import (
     DRACUT_INITRD,
     EXT2_CAPABLE,
     NFS_CAPABLE,
+    PLAIN,
     a_config,
     a_kernel,
     a_layer,
@@ -90,7 +91,7 @@ CASES: dict[str, Situation] = {
     "nfs": a_situation(
         Settings(interface="eth1", menu_timeout=5, bios_loader="pxelinux"),
         a_kernel("bzImage", version="6.12.0-mine", config=a_config(*NFS_CAPABLE)),
-        a_kernel("noroot", version="6.12.0", config=a_config("RD_GZIP", "BLK_DEV_INITRD")),
+        a_kernel("noroot", version="6.12.0", config=a_config(*PLAIN, "RD_GZIP", "BLK_DEV_INITRD")),
         a_kernel(
             "vmlinuz-6.12.9-amd64",
             version="6.12.9-amd64",

@@ -49,11 +49,16 @@ HELP = "http://192.168.10.1:8069/help.txt"
 EXT2_CAPABLE = ("BLK_DEV_INITRD", "RD_GZIP", "BLK_DEV_RAM", "EXT2_FS")
 
 
-# What a kernel needs that mounts its root by itself, by any version.
-NFS_CAPABLE = (
-    *("IP_PNP", "IP_PNP_DHCP", "NFS_FS", "ROOT_NFS", "NFS_V3", "NFS_V4", "NFS_V4_1", "NFS_V4_2"),
-    *("OVERLAY_FS", "TMPFS"),
+# What nearly all kernels have, and need for a root over NFS.
+PLAIN = (
+    *("NET", "INET", "PACKET", "NETWORK_FILESYSTEMS", "MULTIUSER", "FILE_LOCKING"),
+    *("DEVTMPFS", "DEVTMPFS_MOUNT", "SHMEM", "BINFMT_SCRIPT"),
 )
+# What a kernel needs besides that mounts its root by itself, by any version, or that overlays it.
+NFS_BY_ITSELF = ("IP_PNP", "IP_PNP_DHCP", "NFS_FS", "ROOT_NFS")
+NFS_VERSIONS = ("NFS_V3", "NFS_V4", "NFS_V4_1", "NFS_V4_2")
+OVERLAY = ("OVERLAY_FS", "TMPFS", "TMPFS_XATTR")
+NFS_CAPABLE = (*PLAIN, *NFS_BY_ITSELF, *NFS_VERSIONS, *OVERLAY)
 
 
 def a_config(*options: str) -> KernelConfig:
@@ -144,8 +149,8 @@ DRACUT_INITRD = Initrd(
 DEBIAN_INITRD = replace(DRACUT_INITRD, made_by=InitrdMaker.INITRAMFS_TOOLS)
 # As Debian 13 has them.
 DEBIAN_CONFIG = (
-    *("NFS_FS=m", "NFS_V3=m", "NFS_V4=m", "NFS_V4_1", "NFS_V4_2", "OVERLAY_FS=m", "TMPFS"),
-    *("BLK_DEV_INITRD", "RD_GZIP", "RD_ZSTD"),
+    *("NFS_FS=m", "NFS_V3=m", "NFS_V4=m", "NFS_V4_1", "NFS_V4_2"),
+    *("OVERLAY_FS=m", "TMPFS", "TMPFS_XATTR", "BLK_DEV_INITRD", "RD_GZIP", "RD_ZSTD", *PLAIN),
 )
 
 

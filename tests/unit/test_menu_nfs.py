@@ -21,7 +21,11 @@ from tests.unit.builders import (
     DEBIAN_CONFIG,
     DEBIAN_INITRD,
     DRACUT_INITRD,
+    NFS_BY_ITSELF,
     NFS_CAPABLE,
+    NFS_VERSIONS,
+    OVERLAY,
+    PLAIN,
     SERVER,
     a_config,
     a_kernel,
@@ -175,7 +179,7 @@ def test_whatever_is_set_fits_into_the_kernels_256_bytes_with_what_dhcp_says() -
 def test_version_4_2_is_taken_where_a_kernel_is_known_to_have_it(
     options: tuple[str, ...] | None, version: str
 ) -> None:
-    config = None if options is None else a_config(*NFS_CAPABLE[:4], *options)
+    config = None if options is None else a_config(*PLAIN, *NFS_BY_ITSELF, *options)
     assert f",vers={version}," in over_nfs(a_kernel(config=config)).cmdline
 
 
@@ -184,7 +188,7 @@ def test_modules_are_enough_for_an_initrd() -> None:
 
 
 def test_a_version_that_is_set_and_that_a_kernel_lacks_is_told() -> None:
-    kernel = a_kernel(config=a_config(*NFS_CAPABLE[:5]))
+    kernel = a_kernel(config=a_config(*PLAIN, *NFS_BY_ITSELF, "NFS_V3"))
     entry = over_nfs(kernel, settings=Settings(nfs_version="4.1"))
     assert entry.lacks == ("NFS_V4", "NFS_V4_1")
 
@@ -193,7 +197,7 @@ def test_a_version_that_is_set_and_that_a_kernel_lacks_is_told() -> None:
 
 
 def test_what_cannot_boot_says_so_stands_last_and_is_never_the_default() -> None:
-    noroot = a_kernel("noroot", config=a_config("BLK_DEV_INITRD", "RD_GZIP", "NFS_V3"))
+    noroot = a_kernel("noroot", config=a_config("BLK_DEV_INITRD", "RD_GZIP", "NFS_V3", *PLAIN))
     menu = a_menu(Settings(nfs_first=True), noroot, roots=[nfs_root()], nfs=True)
     lacks = menu.entries[1].lacks
     assert set(lacks) == {"ROOT_NFS", "NFS_FS", "IP_PNP", "IP_PNP_DHCP"}
@@ -236,7 +240,7 @@ def test_a_kernel_of_which_nothing_is_known_is_offered() -> None:
 def test_what_a_kernel_needs_for_its_address_depends_on_how_it_asks(
     ip: str, has: str, lacks: tuple[str, ...]
 ) -> None:
-    config = a_config("ROOT_NFS", "NFS_FS", "NFS_V3", "IP_PNP", has)
+    config = a_config("ROOT_NFS", "NFS_FS", "NFS_V3", "IP_PNP", has, *PLAIN)
     assert over_nfs(a_kernel(config=config), settings=Settings(nfs_ip=ip)).lacks == lacks
 
 
@@ -253,8 +257,8 @@ def test_an_initrd_without_nfs_is_told_unless_the_kernel_needs_none() -> None:
 
 
 def test_a_root_that_is_only_read_needs_an_overlay() -> None:
-    kernel = a_kernel(config=a_config(*NFS_CAPABLE[:-2]))
-    assert over_nfs(kernel, nfs_root(share="ro")).lacks == ("OVERLAY_FS", "TMPFS")
+    kernel = a_kernel(config=a_config(*PLAIN, *NFS_BY_ITSELF, *NFS_VERSIONS))
+    assert over_nfs(kernel, nfs_root(share="ro")).lacks == OVERLAY
     assert over_nfs(kernel, nfs_root(share="rw")).lacks == ()
 
 
