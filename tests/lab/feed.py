@@ -31,6 +31,7 @@ class Event:
     daemon: str
     text: str
     client: str  # MAC or IPv4 address, "" when it is about no machine
+    card: str = ""  # PCI number of the machine's network card, where it was told
 
 
 @dataclass(frozen=True)
