@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from appliance import ip_parameter
 from appliance.catalog.model import KernelConfig
 from appliance.nic_drivers import Driver, drivers_of
 
@@ -49,20 +50,7 @@ _V4_REGROUPED = (7, 0)
 # Options of which a module does, if it is in the initrd.
 _AS_MODULES = frozenset({"PACKET", "NFS_FS", "NFS_V3", "NFS_V4", "OVERLAY_FS"})
 
-_DYNAMIC = ("IP_PNP_DHCP", "IP_PNP_BOOTP", "IP_PNP_RARP")
-# Any one of these suffices for a method of `ip=` (net/ipv4/ipconfig.c, ic_proto_name). A method
-# that is not built in is taken for none in the long form, which is what machines are told.
-_METHODS: Mapping[str, tuple[str, ...]] = {
-    "dhcp": ("IP_PNP_DHCP",),
-    "bootp": ("IP_PNP_BOOTP",),
-    "rarp": ("IP_PNP_RARP",),
-    "both": ("IP_PNP_BOOTP", "IP_PNP_RARP", "IP_PNP_DHCP"),
-    "any": _DYNAMIC,
-    "on": _DYNAMIC,
-    "off": (),
-    "none": (),
-}
-_METHOD = 6  # its place in client:server:gateway:netmask:name:device:method
+_ASKING = {"dhcp": "IP_PNP_DHCP", "bootp": "IP_PNP_BOOTP", "rarp": "IP_PNP_RARP"}
 
 
 @dataclass(frozen=True)
@@ -138,11 +126,20 @@ def lacking(  # noqa: PLR0913
     *,
     release: str = "",
 ) -> tuple[str, ...]:
-    """Return the options, without CONFIG_, that a kernel lacks to mount its root over NFS.
+    """Return what a kernel lacks to mount its root over NFS, in few words for a menu.
 
-    Of a kernel whose configuration is not known nothing is claimed: ().
+    These are options without CONFIG_, the most telling first; what else they depend on `preflight`
+    tells. Of a kernel whose configuration is not known nothing is claimed: ().
     """
-    return preflight(config, NfsRoot(version, ip, share, has_initrd), release=release).lacking
+    if config is None:
+        return ()
+    kernel = _Kernel(config, _numbers(release), has_initrd)
+    found = [
+        option
+        for option in _needed(kernel, NfsRoot(version, ip, share, has_initrd))
+        if kernel.lacks(option)
+    ]
+    return tuple(sorted(found, key=lambda option: option != "ROOT_NFS"))
 
 
 def version_for(
@@ -211,11 +208,15 @@ class _Kernel:
         name = f"CONFIG_{option}"
         return self.config.built_in(name) or (module_does and (name, "m") in self.config.options)
 
-    def _add(self, option: str, found: dict[str, None]) -> None:
+    def lacks(self, option: str) -> bool:
+        """Tell whether an option is neither there nor younger than the kernel."""
         since = _SINCE.get(option)
         if since is not None and self.release and self.release < since:
-            return
-        if self.is_there(option, self.has_initrd and option in _AS_MODULES):
+            return False
+        return not self.is_there(option, self.has_initrd and option in _AS_MODULES)
+
+    def _add(self, option: str, found: dict[str, None]) -> None:
+        if not self.lacks(option):
             return
         for before in _DEPENDS_ON.get(option, ()):
             if before != "NFS_V4_1" or not self._has_regrouped_v4():
@@ -235,13 +236,14 @@ def _needed(kernel: _Kernel, root: NfsRoot) -> Iterator[str]:
     """Yield what a kernel needs, in the order in which a person would look for it."""
     if root.has_initrd:
         # Their DHCP clients listen on packet sockets; ROOT_NFS and IP_PNP are not asked.
-        yield from ("BLK_DEV_INITRD", "INET", "PACKET")
+        yield from ("BLK_DEV_INITRD", "INET", "PACKET", "NFS_FS")
         yield from kernel.nfs(root.version)
     else:
         yield "IP_PNP"
-        either = methods(root.ip)
+        either = _methods(root.ip)
         if either and not any(kernel.is_there(option, False) for option in either):
             yield either[0]
+        yield "NFS_FS"
         yield from kernel.nfs(root.version)
         yield "ROOT_NFS"
     # Without it systemd does not start (its mount-setup.c: MNT_FATAL), nor do both initrds.
@@ -253,16 +255,17 @@ def _needed(kernel: _Kernel, root: NfsRoot) -> Iterator[str]:
             yield "BINFMT_SCRIPT"
 
 
-def methods(ip: str) -> tuple[str, ...]:
-    """Return the options of which a kernel needs one to find its address by the value of `ip=`."""
-    words = ip.split(":")
-    method = words[0] if len(words) == 1 else "".join(words[_METHOD : _METHOD + 1])
-    if method.startswith("dhcp"):  # `dhcp,TYPE,ID` has a client identifier
-        return _METHODS["dhcp"]
-    if method in _METHODS:
-        return _METHODS[method]
-    # No method: an address that is given is taken as it is, otherwise every method is tried.
-    return () if words[0] else _DYNAMIC
+def _methods(ip: str) -> tuple[str, ...]:
+    """Return the options of which a kernel needs one to find its address by the value of `ip=`.
+
+    A method that is not built in is taken for none (net/ipv4/ipconfig.c, ic_proto_name).
+    """
+    parameter = ip_parameter.parse(ip)
+    if parameter.client is not None:  # it has its address, and asks nobody
+        return ()
+    options = tuple(option for method, option in _ASKING.items() if method in parameter.asks)
+    # What DHCP is built of asks by BOOTP too, if it is told `both`.
+    return (*options, _ASKING["dhcp"]) if parameter.method == "both" else options
 
 
 def _missing_drivers(kernel: _Kernel, cards: Mapping[str, str]) -> Iterator[MissingDriver]:

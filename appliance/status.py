@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from appliance.catalog.model import PublishedKernel, RamdiskFormat
+from appliance.catalog.model import InitrdMaker, PublishedKernel
 from appliance.nfs_preflight import NfsRoot, preflight, version_for
 from appliance.settings import Settings
 
@@ -172,10 +172,11 @@ def kernel_nfs(kernel: PublishedKernel, settings: Settings, cards: Mapping[str, 
 
     `cards` names each network card that was seen with the address of a machine that has it.
     """
-    initrd = kernel.initrd_format
-    has_initrd = initrd is not None and initrd.format is RamdiskFormat.CPIO
-    version = version_for(settings.nfs_version, kernel.config, has_initrd, kernel.version)
-    root = NfsRoot(version, str(settings.nfs_ip), settings.nfs_share, has_initrd)
+    maker = None if kernel.initrd_format is None else kernel.initrd_format.made_by
+    # An initrd by nobody known does not mount what it is told; klibc's nfsmount knows version 3.
+    wanted = "3" if maker is InitrdMaker.INITRAMFS_TOOLS else settings.nfs_version
+    version = version_for(wanted, kernel.config, maker is not None, kernel.version)
+    root = NfsRoot(version, str(settings.nfs_ip), settings.nfs_share, maker is not None)
     found = preflight(kernel.config, root, cards, kernel.version)
     return KernelNfs(
         found.works,

@@ -89,11 +89,21 @@ def test_a_distributions_kernel_mounts_its_root_only_from_an_initrd(name: str) -
     for share in ("clone", "rw", "ro"):
         for version in ("3", "4.0", "4.1", "4.2"):
             assert lacking(config, version, "dhcp", share, True) == ()
-    pnp = ("IP_PNP", "IP_PNP_DHCP", "NFS_FS")
-    assert lacking(config, "3", "dhcp", "clone", False) == (*pnp, "NFS_V3", "ROOT_NFS")
+    most = ("ROOT_NFS", "IP_PNP", "IP_PNP_DHCP", "NFS_FS")
+    assert lacking(config, "3", "dhcp", "clone", False) == (*most, "NFS_V3")
     for version in ("4.0", "4.1", "4.2"):
-        assert lacking(config, version, "dhcp", "rw", False) == (*pnp, "NFS_V4", "ROOT_NFS")
+        assert lacking(config, version, "dhcp", "rw", False) == (*most, "NFS_V4")
     assert lacking(config, "3", "dhcp", "ro", False)[-1] == "OVERLAY_FS"
+
+
+def test_a_menu_has_no_room_for_what_options_depend_on() -> None:
+    assert lacking(a_config(), "3", "dhcp", "clone", False) == (
+        *("ROOT_NFS", "IP_PNP", "IP_PNP_DHCP", "NFS_FS", "NFS_V3", "DEVTMPFS"),
+    )
+    assert lacking(a_config(), "4.2", "dhcp", "ro", True) == (
+        *("BLK_DEV_INITRD", "INET", "PACKET", "NFS_FS", "NFS_V4", "NFS_V4_2", "DEVTMPFS"),
+        *("OVERLAY_FS", "TMPFS", "TMPFS_XATTR"),
+    )
 
 
 def test_debians_kernel_is_advised_to_mount_dev_by_itself() -> None:
@@ -132,7 +142,7 @@ def test_each_version_of_the_protocol_has_its_options(
     version: str, missing: tuple[str, ...]
 ) -> None:
     config = without("NFS_V4", "NFS_V4_1", "NFS_V4_2")
-    assert lacking(config, version, "dhcp", "clone", False) == missing
+    assert preflight(config, NfsRoot(version, "dhcp", "clone", False)).lacking == missing
 
 
 @pytest.mark.parametrize(

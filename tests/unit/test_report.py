@@ -3,7 +3,14 @@ from typing import Any
 from appliance.cli import report
 from appliance.settings import Settings
 from appliance.status import KernelNfs, KernelStatus, RefusedFile, Status, kernel_nfs
-from tests.unit.builders import a_config, a_kernel
+from tests.unit.builders import (
+    CPIO_INITRD,
+    DEBIAN_CONFIG,
+    DEBIAN_INITRD,
+    DRACUT_INITRD,
+    a_config,
+    a_kernel,
+)
 
 
 def a_status(refused: int) -> dict[str, Any]:
@@ -55,3 +62,14 @@ def test_a_card_that_a_kernel_cannot_drive_is_named() -> None:
     assert status.cards == (f"no driver built in for 8086:15f3 (seen at {MAC}): CONFIG_IGC=y",)
     assert status.command.endswith("-e IGC && make olddefconfig")
     assert kernel_nfs(a_kernel(), Settings(), {"8086:15f3": MAC}) == KernelNfs()
+
+
+def test_a_distributions_kernel_mounts_its_root_from_its_initrd() -> None:
+    config = a_config(*DEBIAN_CONFIG)
+    assert kernel_nfs(a_kernel(config=config), Settings(), {}).works is False
+    for initrd in (DEBIAN_INITRD, DRACUT_INITRD):
+        with_initrd = a_kernel(initrd=initrd, config=config)
+        assert kernel_nfs(with_initrd, Settings(), {}) == KernelNfs(works=True)
+    # Which one made it is not known: it is asked nothing.
+    other = a_kernel(initrd=CPIO_INITRD, config=config)
+    assert kernel_nfs(other, Settings(), {}).works is False
