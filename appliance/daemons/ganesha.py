@@ -81,7 +81,7 @@ class Ganesha(Daemon):
                 *("-f", str(situation.paths.run / _CONFIGURATION), "-L", "/dev/stderr"),
                 *("-N", "WARN"),
             ),
-            unconfined="before Linux 6.19 Landlock denies files that are opened by their handle",
+            unconfined="older kernels' Landlock denies files opened by handle (its erratum 3)",
         )
 
     def prepare(self, situation: Situation) -> None:

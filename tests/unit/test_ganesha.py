@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from appliance.daemons.base import ConfigurationRejected
+from appliance.daemons.base import ConfigurationRejected, NotServing, ServesInPart
 from appliance.daemons.ganesha import Ganesha, is_readable
 from appliance.daemons.rpcbind import Rpcbind
 from appliance.nfs import rpc
@@ -209,7 +209,67 @@ def test_overlays_that_cannot_be_told_apart_are_not_served(
     assert "/a/1/rw: cannot be told from /a/1/ro" in rejection(situation)
 
 
-# --- its probe against servers that lie
+# --- its probe
+
+A, B, C = (an_export(f"/{root}/1/rw", number=number) for number, root in enumerate("abc", 1))
+
+
+def looks(
+    monkeypatch: pytest.MonkeyPatch, failing: dict[PurePosixPath, Exception]
+) -> list[tuple[int, str]]:
+    """Have looks at some exports fail; return the list that all looks are noted in."""
+    noted: list[tuple[int, str]] = []
+
+    def look(version: int) -> Callable[[IPv4Address, PurePosixPath, float], None]:
+        def note(server: IPv4Address, path: PurePosixPath, patience: float) -> None:
+            noted.append((version, str(path)))
+            if path in failing:
+                raise failing[path]
+
+        return note
+
+    monkeypatch.setattr(rpc, "look_by_v3", look(3))
+    monkeypatch.setattr(rpc, "look_by_v4", look(4))
+    return noted
+
+
+def test_each_new_export_is_seen_once_and_then_one_in_each_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noted = looks(monkeypatch, {})
+    ganesha = Ganesha()
+    rounds = []
+    for exports in ((A, B), (A, B), (A, B), (A, B, C), (A, B, C)):
+        noted.clear()
+        asyncio.run(ganesha.probe(serving(*exports)))
+        rounds.append([path[1] for version, path in noted if version == 4])
+    assert rounds == [["a", "b"], ["a"], ["b"], ["c", "a"], ["b"]]
+
+
+def test_one_export_that_fails_is_told_while_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks(monkeypatch, {B.path: rpc.NotAnswered("the mount is refused: status 13")})
+    with pytest.raises(ServesInPart) as failed:
+        asyncio.run(Ganesha().probe(serving(A, B)))
+    assert str(failed.value) == ("/b/1/rw: not to be had by NFSv4: the mount is refused: status 13")
+
+
+@pytest.mark.parametrize("reason", [ConnectionRefusedError("refused"), TimeoutError("timed out")])
+def test_a_server_that_does_not_answer_serves_nobody(
+    monkeypatch: pytest.MonkeyPatch, reason: Exception
+) -> None:
+    ganesha = Ganesha()
+    looks(monkeypatch, {})
+    asyncio.run(ganesha.probe(serving(A, B)))
+    looks(monkeypatch, {A.path: reason})
+    with pytest.raises(NotServing) as failed:
+        asyncio.run(ganesha.probe(serving(A, B)))
+    assert not isinstance(failed.value, ServesInPart)
+    assert str(failed.value) == f"/a/1/rw: no answer by NFSv3: {reason}"
+
+
+# --- servers that lie to a probe
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from appliance import health
-from appliance.daemons.base import Daemon, NotServing, Program
+from appliance.daemons.base import Daemon, NotServing, Program, ServesInPart
 from appliance.events.hub import Hub
 from appliance.health import Health
 from appliance.reconcile import Outcome
@@ -91,6 +91,41 @@ def test_a_daemon_that_runs_and_does_not_answer_is_started_anew_and_proves_itsel
         return supervision.count, watch.statuses()[0]
 
     assert asyncio.run(test()) == (1, DaemonStatus("deaf", "serving"))
+
+
+class HalfDeaf(Daemon):
+    """Serves some of its clients for as long as it is asked, and one day all."""
+
+    name = "half-deaf"
+    asked = 0
+
+    def program(self, situation: Situation) -> Program:
+        return Program(("sleep", "1000"))
+
+    async def probe(self, situation: Situation) -> None:
+        self.asked += 1
+        if self.asked < 20:
+            raise ServesInPart("/a/1/ro: not to be had")
+
+
+def test_a_daemon_that_serves_in_part_is_not_started_anew_under_those_that_it_serves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "_PROBE_FAILING", 0.001)
+
+    async def test() -> tuple[int, set[str]]:
+        daemon, supervision, phases = HalfDeaf(), Restarts(Deaf()), set()
+        changed = asyncio.Event()
+        watch = Health(supervision, Hub(), changed.set)
+        watch.reconciled(daemon, Outcome("half-deaf", disturbed=True), a_situation())
+        watch.process_state(daemon, "RUNNING")
+        while watch.statuses()[0].phase != "serving":
+            changed.clear()
+            await changed.wait()
+            phases.add(watch.statuses()[0].phase)
+        return supervision.count, phases
+
+    assert asyncio.run(test()) == (0, {"failing", "serving"})
 
 
 class Garbled(Daemon):
