@@ -122,8 +122,7 @@ class Ganesha(Daemon):
         if failed:
             (export, why), *more = failed.items()
             others = f" (and {len(more)} more)" if more else ""
-            in_part = seen or self._proven
-            kind = ServesInPart if in_part and not _is_silence(why) else NotServing
+            kind = ServesInPart if self._proven else NotServing
             raise kind(f"{export.path}{others}: {why}")
 
     def is_noise(self, line: str) -> bool:
@@ -194,7 +193,10 @@ def _faults(situation: Situation) -> Iterator[str]:
 def _look(
     server: IPv4Address, versions: tuple[int, ...], exports: tuple[Export, ...]
 ) -> dict[Export, str]:
-    """Return those exports that a client does not get, with the reason."""
+    """Return those exports that a client does not get, with the reason.
+
+    Raises NotServing for what is not about one of them.
+    """
     looks: dict[int, Callable[[IPv4Address, PurePosixPath, float], None]]
     looks = {3: rpc.look_by_v3, 4: rpc.look_by_v4}
     failed = {}
@@ -202,16 +204,8 @@ def _look(
         for version in versions:
             try:
                 looks[version](server, export.path, _PATIENCE)
+            except (OSError, rpc.NotRegistered) as error:
+                raise NotServing(f"no answer by NFSv{version}: {error}") from None
             except rpc.NotAnswered as error:
                 failed[export] = f"not to be had by NFSv{version}: {error}"
-            except OSError as error:
-                # All others would wait as long for the same.
-                return failed | {export: f"{_SILENCE} NFSv{version}: {error}"}
     return failed
-
-
-_SILENCE = "no answer by"
-
-
-def _is_silence(why: str) -> bool:
-    return why.startswith(_SILENCE)

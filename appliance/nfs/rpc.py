@@ -31,6 +31,10 @@ class NotAnswered(Exception):
     """The server answered something else than what a client needs; the message says what."""
 
 
+class NotRegistered(NotAnswered):
+    """rpcbind does not know of a service, as after it was killed and started anew."""
+
+
 def look_by_v3(server: IPv4Address, path: PurePosixPath, patience: float) -> None:
     """Mount an export as a kernel does: mountd's port by rpcbind, then the root's attributes.
 
@@ -39,7 +43,7 @@ def look_by_v3(server: IPv4Address, path: PurePosixPath, patience: float) -> Non
     asked = struct.pack(">IIII", _MOUNT, 3, socket.IPPROTO_TCP, 0)
     port = int.from_bytes(call(server, RPCBIND_PORT, (_PMAP, 2, _GETPORT), asked, patience)[:4])
     if not 0 < port < 1 << 16:
-        raise NotAnswered("rpcbind does not know of it")
+        raise NotRegistered("rpcbind does not know mountd's port")
     where = _opaque(str(path).encode())
     mounted = call(server, port, (_MOUNT, 3, _MNT), where, patience)
     _good(mounted, "the mount is refused")

@@ -301,6 +301,19 @@ def test_it_is_killed_while_a_machine_writes_and_goes_on_with_the_same_handles(
     assert int(client.read(3, handle).splitlines()[0]) >= written - 1
 
 
+def test_an_rpcbind_that_was_killed_is_told_again_by_a_new_start(
+    server: Server, client: Forger
+) -> None:
+    handle = client.lookup(3, client.mount(3, "/own/1/a"), "upper")
+    server.sh("kill -KILL $(pidof rpcbind)")
+    server.wait("! pidof rpcbind >/dev/null")
+    # Machines that have it mounted do not notice; the appliance's probe does.
+    client.write(3, handle, "1\n")
+    server.stop()
+    server.start()
+    client.write(3, handle, "2\n")
+
+
 @pytest.mark.parametrize("path", ["/own/1/b", "/shared/1/a"])
 def test_handles_outlive_that_their_layer_is_mounted_anew(
     server: Server, client: Forger, path: str
