@@ -45,7 +45,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
       useradd --system --no-create-home --shell /usr/sbin/nologin "$user"; \
     done \
  && mkdir -p /srv/boot /var/lib/bootdrop /etc/bootdrop \
- && ln -s /run/bootdrop/etc/ethers /etc/ethers
+ && for file in ethers hosts.deny nfs.conf; do ln -sf "/run/bootdrop/etc/$file" /etc/; done
 COPY --from=python-packages /opt/venv /opt/venv
 COPY --from=loaders /loaders /usr/lib/bootdrop/loaders
 COPY --from=rescue /out /usr/lib/bootdrop/rescue

@@ -7,7 +7,7 @@ TIMEOUT = 60
 export TEST_KERNEL_DIR ?= $(CURDIR)/.lab/testkernel
 
 .DEFAULT_GOAL = help
-.PHONY: help prepare build images demo test test-unit test-long lint lab-up lab-boot lab-shell \
+.PHONY: help prepare build images demo test test-unit test-long test-nfsd lint lab-up lab-boot lab-shell \
 	lab-down bench-image bench-drop bench-neopxe bench-idle bench-boot bench-ramdisk \
 	test-kernel settings-docs lock clean
 
@@ -30,7 +30,10 @@ test-unit: prepare ## the tests that need no container
 	@$(PYTHON) -m pytest -m 'not lab'
 
 test-long: build $(TEST_KERNELS) ## storms and long fuzzing, minutes each
-	@$(PYTHON) -m pytest -m long
+	@$(PYTHON) -m pytest -m 'long or nfsd'
+
+test-nfsd: build $(TEST_KERNELS) ## the kernel's NFS server, in a virtual server with Debian's kernel
+	@$(PYTHON) -m pytest -m nfsd
 
 lint: prepare ## ruff and mypy
 	@$(PYTHON) -m ruff check .

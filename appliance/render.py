@@ -12,6 +12,7 @@ import jinja2
 
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC
 from appliance.entries import Entry, Firmware, Menu
+from appliance.nfs.choice import MOUNTD_PORT
 from appliance.nfs.export import holder_of
 from appliance.nfs_entries import HOLDER, HOSTNAME
 from appliance.situation import Situation
@@ -121,6 +122,7 @@ class Renderer:
             network=situation.network,
             menu=menu or situation.menu,
             paths=situation.paths,
+            mountd_port=MOUNTD_PORT,
             loaders=situation.loaders,
             firmware_menu=situation.firmware_menu,
             nfs=situation.nfs,

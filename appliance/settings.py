@@ -315,6 +315,15 @@ class Settings(BaseSettings):
         ge=1,
         le=1024,
     )
+    nfs_lease: int = _setting(
+        15,
+        "NFS",
+        "How long a machine that fell silent keeps its open files and locks, and how long NFSv4 "
+        "waits after a restart of the server for those that had some.",
+        "seconds, 5 to 3600",
+        ge=5,
+        le=3600,
+    )
     nfs_default_path: bool = _setting(
         False,
         "NFS",

@@ -21,13 +21,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes, unless -m names `long`.
+    """Leave out what takes minutes, unless -m names `long`, or `nfsd`.
 
-    An `-m 'not long'` in addopts would be lost wherever a command line has an -m of its own.
+    A `-m 'not long'` in addopts would be lost wherever a command line has a -m of its own.
     """
-    if "long" in config.getoption("markexpr"):
-        return
-    left_out = [item for item in items if item.get_closest_marker("long")]
+    named = config.getoption("markexpr")
+    unnamed = [mark for mark in ("long", "nfsd") if mark not in named]
+    left_out = [item for item in items if any(map(item.get_closest_marker, unnamed))]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
 

@@ -6,7 +6,10 @@ A new daemon is a new file here and its line in ALL; docs/adding-a-daemon.md sho
 from appliance.daemons.base import Daemon
 from appliance.daemons.dhcpd import Dhcpd
 from appliance.daemons.ganesha import Ganesha
+from appliance.daemons.mountd import Mountd
 from appliance.daemons.neopxe import Neopxe
+from appliance.daemons.nfsd import Nfsd
+from appliance.daemons.nfsdcld import Nfsdcld
 from appliance.daemons.nginx import Nginx
 from appliance.daemons.radvd import Radvd
 from appliance.daemons.rarpd import Rarpd
@@ -20,6 +23,10 @@ ALL: tuple[Daemon, ...] = (
     # An NFS server tells rpcbind its ports, and ends when there is none.
     Rpcbind(),
     Ganesha(),
+    # The kernel's asks nfsdcld once, when it starts, and mountd whenever a machine is new to it.
+    Nfsdcld(),
+    Mountd(),
+    Nfsd(),
     Neopxe(),
     Radvd(),
     Rarpd(),

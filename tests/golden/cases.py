@@ -16,11 +16,13 @@ from appliance.catalog.model import Arch, Initrd, RamdiskFormat
 from appliance.daemons import ALL
 from appliance.hosts import Host
 from appliance.nfs.export import NfsService
+from appliance.paths import Paths
 from appliance.reconcile import everything, write_tree
 from appliance.render import Renderer, Tree
 from appliance.settings import Settings
 from appliance.situation import Situation
 from tests.unit.builders import (
+    CHECKOUT,
     CPIO_INITRD,
     DEBIAN_CONFIG,
     DEBIAN_INITRD,
@@ -163,6 +165,17 @@ CASES: dict[str, Situation] = {
             ),
         ),
     ),
+    "nfsd": replace(
+        a_situation(Settings(interface="eth1", nfs_threads=16), *_KERNELS),
+        nfs=NfsService(
+            "kernel",
+            exports=(
+                an_export("/fedora/aabbccddeeff0011/52-54-00-12-34-56"),
+                an_export("/fedora/aabbccddeeff0011/ro", writable=False),
+            ),
+            hosts_rpcbind=True,
+        ),
+    ),
     "local-by-default": a_situation(
         Settings(interface="eth1", default_entry="local", menu_timeout=10), *_KERNELS
     ),
@@ -170,12 +183,13 @@ CASES: dict[str, Situation] = {
 
 
 def rendered(situation: Situation) -> Tree:
-    """Return every file of a situation, with supervisord's python by a name that is the same."""
+    """Return every file of a situation, with the image's names for what is elsewhere here."""
     tree = everything(situation, ALL, Renderer(situation.paths.templates))
     return {path: _same_everywhere(text) for path, text in tree.items()}
 
 
 def _same_everywhere(text: str) -> str:
+    text = text.replace(str(CHECKOUT / "config"), str(Paths().templates))
     return text.replace(sys.executable, "/opt/venv/bin/python")
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import pytest
 
@@ -39,10 +40,16 @@ ETHERS = PurePosixPath("etc/ethers")
 HOSTS = (Host("52:54:00:12:34:56", IPv4Address("192.168.10.5")),)
 
 
+SERVERS: tuple[Literal["kernel", "ganesha"], ...] = ("kernel", "ganesha")
+
+
 def test_every_daemon_runs_on_a_boot_network() -> None:
-    nfs = NfsService("ganesha", exports=(an_export(),))
     situation = a_situation(Settings(interface="eth1", rarp_hosts=HOSTS))
-    assert idle(replace(situation, nfs=nfs)) == {}
+    idle_beside = {
+        server: set(idle(replace(situation, nfs=NfsService(server, exports=(an_export(),)))))
+        for server in SERVERS
+    }
+    assert idle_beside == {"kernel": {"ganesha"}, "ganesha": {"nfsd", "mountd", "nfsdcld"}}
 
 
 def test_rarp_is_answered_only_where_machines_are_named() -> None:

@@ -1,0 +1,55 @@
+# The kernel's NFS server as a program in the foreground: nfsd.sh RUN RECORD ADDRESS
+#
+# Starts nfsd's threads on ADDRESS and exports what RUN/etc/nfs/exports lists; on SIGHUP it exports
+# what was added there and ends what is gone, nothing else; on SIGTERM the threads end and then our
+# exports. RECORD tells the next start that the threads are ours, should this process be killed
+# (appliance/nfs/leftovers.py reads it).
+set -u
+
+run=$1 record=$2 address=$3
+wanted=$run/etc/nfs/exports
+exported=$run/nfs/exported # the lines of `wanted` that are in force
+
+# A line of `wanted` changes its options in place: only what is named by none any more is ended.
+update() {
+	grep -v '^#' "$wanted" >"$run/nfs/wanted"
+	sed 's/^[^ ]* //' "$run/nfs/wanted" >"$run/nfs/named"
+	sed 's/^[^ ]* //' "$exported" | grep -vxF -f "$run/nfs/named" | while read -r what; do
+		exportfs -u "$what"
+	done
+	grep -xF -f "$run/nfs/wanted" "$exported" >"$exported.new"
+	grep -vxF -f "$exported" "$run/nfs/wanted" | while read -r options what; do
+		# What fails has said so, and is tried again next time.
+		exportfs -o "$options" "$what" && echo "$options $what" >>"$exported.new"
+	done
+	mv "$exported.new" "$exported"
+}
+
+# The threads go first: to a machine a server that is silent is one that comes back, while an
+# export that is gone is a stale root.
+stop() {
+	${sleeper:+kill "$sleeper"}
+	rpc.nfsd 0
+	while read -r options what; do
+		exportfs -u "$what"
+	done <"$exported"
+	rm -f "$exported" "$record"
+	exit 0
+}
+
+sleeper=
+trap stop TERM INT
+trap update HUP
+touch "$exported"
+update
+# By rename, as it says whose threads these are; nfsd's state is a network namespace's.
+{ cat /proc/sys/kernel/random/boot_id && stat -L -c %i /proc/self/ns/net; } >"$record.new" &&
+	mv "$record.new" "$record" || exit 1
+# The kernel waits a second for nfsdcld, and gives no grace when that has no client on record.
+rpc.nfsd --host "$address" || exit 1
+while :; do
+	sleep infinity &
+	sleeper=$!
+	wait "$sleeper" # a signal ends the wait, not the sleep
+	kill "$sleeper"
+done

@@ -1,0 +1,51 @@
+#!/bin/sh
+# Debian's cloud kernel for a virtual server: server-kernel.sh OUTDIR
+#
+# OUTDIR gets vmlinuz, initrd.gz, which mounts the first disk and goes on with its /host/init, and
+# modules/, what a server of NFS and its host load, uncompressed, as busybox's modprobe knows no xz.
+set -eu
+
+outdir=$1 fetched=$(mktemp -d) first=$(mktemp -d)
+wanted='virtio_blk virtio_net nfsd overlay loop xfs'
+
+mkdir -p "$outdir"
+cd "$fetched"
+# The metapackage names the kernel of the day.
+package=$(apt-cache depends --important linux-image-cloud-amd64 |
+    sed -n 's/.*Depends: \(linux-image-[0-9][^ :]*\).*/\1/p')
+apt-get download -q "$package"
+dpkg-deb -x ./*.deb .
+version=${package#linux-image-}
+cp "boot/vmlinuz-$version" "$outdir/vmlinuz"
+
+# Older packages have /lib, newer ones /usr/lib; depmod and modprobe look below /lib.
+[ -d lib/modules ] || { mkdir -p lib && mv usr/lib/modules lib/; }
+depmod --basedir . "$version"
+for module in $wanted; do
+    modprobe --dirname . --set-version "$version" --show-depends "$module"
+done | sed -n 's/^insmod //p' | sort -u | while read -r module; do
+    copy=$outdir/modules/${module#*/lib/modules/}
+    mkdir -p "${copy%/*}"
+    xz --decompress --stdout "$module" >"${copy%.xz}"
+done
+cp "lib/modules/$version"/modules.builtin* "lib/modules/$version/modules.order" \
+    "$outdir/modules/$version/"
+mkdir -p tree/lib
+ln -s "$outdir/modules" tree/lib/modules
+depmod --basedir tree "$version"
+
+# ext4 and the bus are built in, the disk is not.
+mkdir -p "$first/bin" "$first/root" "$first/dev" "$first/proc"
+cp "$(command -v busybox)" "$first/bin/busybox"
+cp "$(find "$outdir/modules" -name virtio_blk.ko)" "$first/"
+cat >"$first/init" <<'END'
+#!/bin/busybox sh
+/bin/busybox mount -t devtmpfs none /dev
+/bin/busybox insmod /virtio_blk.ko
+/bin/busybox mount -t ext4 /dev/vda /root
+exec /bin/busybox switch_root /root /host/init
+END
+chmod 755 "$first/init"
+cp "$(command -v busybox)" "$outdir/busybox"
+cd "$first"
+find . | cpio --quiet --create --format newc --owner 0:0 | gzip -9n >"$outdir/initrd.gz"

@@ -1,0 +1,131 @@
+"""A virtual server: Debian's kernel, whose nfsd is real, with the appliance's own files."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import count
+from pathlib import Path
+
+import docker
+import yaml
+
+from tests.lab.lab import Lab
+from tests.lab.machine import Hardware, Machine
+from tests.lab.project import CHECKOUT, Project
+
+ADDRESS = "192.168.10.2"  # of the server (host/init)
+START = 60.0  # seconds in which the daemons' Python has started, without KVM and beside others
+HOST = Path(__file__).parent / "host"
+_KIT = "/usr/share/bootdrop-lab/server"
+_SHARED = "/server"  # the folder with the disk, in the lab's container
+
+
+def make_disk(folder: Path, project: Project) -> None:
+    """Put kernel, initrd and the disk, the appliance's image with a host's files, into a folder."""
+    engine = docker.from_env()
+    volumes = {str(folder): {"bind": "/out", "mode": "rw"}}
+    engine.containers.run(
+        project.image("lab"),
+        ["cp", "-r", _KIT, "/out/"],
+        volumes=volumes,
+        network_mode="none",
+        remove=True,
+    )
+    host = folder / "host"
+    shutil.copytree(HOST, host)
+    (host / "capabilities").write_text(capabilities())
+    engine.containers.run(
+        project.image("appliance"),
+        ["sh", "/host/disk.sh"],
+        volumes=volumes | {str(host): {"bind": "/host", "mode": "ro"}},
+        network_mode="none",
+        remove=True,
+    )
+
+
+def capabilities() -> str:
+    """Return what compose.yaml leaves the appliance, in setpriv's words."""
+    service = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())["services"]["appliance"]
+    return ",".join(["-all", *(f"+{name.lower()}" for name in service["cap_add"])])
+
+
+def compose(folder: Path, test_kernels: Path) -> str:
+    """Return what a lab's compose.yaml adds, so that QEMU finds the disk and the test kernels."""
+    volumes = [f"{folder}:{_SHARED}:ro", f"{test_kernels}:/testkernel:ro"]
+    return yaml.safe_dump({"services": {"lab": {"volumes": volumes}}})
+
+
+class Server:
+    """The virtual server; a context manager that switches it on and off."""
+
+    def __init__(self, lab: Lab) -> None:
+        kernel = ("-kernel", f"{_SHARED}/server/vmlinuz", "-initrd", f"{_SHARED}/server/initrd.gz")
+        self.machine: Machine = lab.machine(
+            Hardware(
+                option_rom=False,
+                qemu=(
+                    *kernel,
+                    *("-append", "console=ttyS0 loglevel=1 panic=-1 net.ifnames=0"),
+                    # What a test writes goes with it.
+                    *("-drive", f"file={_SHARED}/disk.img,format=raw,if=virtio,snapshot=on"),
+                ),
+            )
+        )
+        self._numbers = count(1)
+
+    def __enter__(self) -> Server:
+        self.machine.power_on()
+        self.machine.expect(r"server: up", 60)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.machine.power_off()
+
+    def run(self, command: str, timeout: float = 30) -> tuple[int, str]:
+        """Run a shell command on the host; return its exit status and what it printed."""
+        number = next(self._numbers)
+        begin = len(self.machine.console)
+        self.machine.send(f"{number} {command}\n")
+        seen = self.machine.expect(rf"\n<{number} exit (\d+)>\n", timeout)
+        said = self.machine.console[begin : seen.match.start()]
+        return int(seen.match[1]), said.strip("\n")
+
+    def do(self, command: str, timeout: float = 30) -> str:
+        """Run a shell command that has to succeed; return what it printed."""
+        status, said = self.run(command, timeout)
+        assert status == 0, f"{command}: exit status {status}: {said}"
+        return said
+
+    # --- the appliance's container, as an engine has it
+
+    def start(self) -> str:
+        """Start the container; return what it said by when its daemons serve."""
+        said = "/var/log/container"
+        self.do("/host/container start /opt/venv/bin/python /host/driver.py start")
+        self.do(f"until grep -q 'driver: applied' {said}; do sleep 0.1; done", START)
+        return self.do(f"cat {said}")
+
+    def export(self, *paths: str) -> str:
+        """Have the daemons export these paths and no others; return what was said."""
+        self.do(f"printf '%s\\n' {' '.join(paths)} >/srv/boot/layers")
+        return self.inside("/opt/venv/bin/python /host/driver.py apply", START)
+
+    def inside(self, command: str, timeout: float = 30) -> str:
+        """Run a command in the container, that has to succeed; return what it printed."""
+        return self.do(f"/host/container exec {command}", timeout)
+
+    def stop(self) -> None:
+        """End the container as `docker stop` does."""
+        self.do("/host/container stop")
+
+    def kill(self) -> None:
+        """End the container as `docker kill` does."""
+        self.do("/host/container kill")
+
+    def threads(self) -> int:
+        """Return how many threads the kernel's NFS server has."""
+        return int(self.do("awk '/^th/ { print $2 }' /proc/net/rpc/nfsd"))
+
+    def serves(self, path: str, version: int) -> bool:
+        """Tell whether a client that asks now is shown what lies at a path."""
+        return self.run(f"nfs-ls 'nfs://{ADDRESS}{path}?version={version}'")[0] == 0

@@ -1,0 +1,132 @@
+"""The kernel's NFS server in earnest: a virtual server with Debian's kernel, machines on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.machine import Machine
+from tests.nfsd.machines import Machines, Version, goes_on, has
+from tests.nfsd.server import Server
+
+pytestmark = [pytest.mark.lab, pytest.mark.nfsd]
+
+ONE = "/fedora/aabbccddeeff0011/52-54-00-00-00-01"
+TWO = "/fedora/aabbccddeeff0011/52-54-00-00-00-02"
+VERSIONS: tuple[Version, ...] = ("3", "4.2")
+
+
+def serve(server: Server, *paths: str) -> str:
+    server.do(f"printf '%s\\n' {' '.join(paths)} >/srv/boot/layers")
+    return server.start()
+
+
+def on_disk(server: Server, path: str) -> set[int]:
+    """Return the lines that lie in a layer's log, as the file system below it has them."""
+    return set(map(int, server.do(f"cat /srv/boot/machines{path}/upper/log").split()))
+
+
+def two_that_write(machines: Machines) -> tuple[Machine, Machine]:
+    by_v3 = machines.boot(ONE, "3", "job=write")
+    by_v4 = machines.boot(TWO, "4.2", "job=write")
+    for machine in (by_v3, by_v4):
+        machine.expect(r"machine: has 5\n", 90)
+    return by_v3, by_v4
+
+
+def test_machines_boot_by_nfs_3_and_4_2_and_write(server: Server, machines: Machines) -> None:
+    said = serve(server, ONE)
+    assert "choice: kernel: the kernel has nfsd, and nobody else uses it\n" in said
+    for version in VERSIONS:
+        machine = machines.boot(ONE, version, f"job=once word=by-{version}")
+        machine.expect(rf" / nfs4? .*vers={version}", 60)
+        machine.expect(rf"machine: wrote by-{version}", 30)
+        assert server.do(f"cat /srv/boot/machines{ONE}/upper/written") == f"by-{version}"
+
+
+def test_a_stop_takes_its_own_and_nothing_of_the_host(server: Server) -> None:
+    server.do("exportfs -o ro,fsid=7 192.168.10.0/24:/srv")
+    host = server.do("cat /var/lib/nfs/etab")
+    serve(server, ONE)
+    assert server.threads() == 8
+    server.stop()
+    assert server.threads() == 0
+    assert server.do("ss -Hlnt sport = :2049") == ""
+    assert server.do("rpcinfo -p | grep -cE '100003|100005' || :") == "0"
+    assert ONE not in server.do("cat /proc/net/rpc/nfsd.export/content")
+    assert server.do("ls /var/lib/bootdrop/nfs") == "nfsdcld"
+    assert server.do("cat /var/lib/nfs/etab") == host
+    server.do("exportfs -u 192.168.10.0/24:/srv")
+
+
+def test_exports_come_and_go_beside_a_machine_that_writes(
+    server: Server, machines: Machines
+) -> None:
+    serve(server, ONE)
+    machine = machines.boot(ONE, "4.2", "job=write")
+    machine.expect(r"machine: has 5\n", 90)
+    nfsd = server.do("pgrep -f etc/nfs/nfsd.sh")
+    assert [server.serves(TWO, version) for version in (3, 4)] == [False, False]
+    server.export(ONE, TWO)
+    assert [server.serves(TWO, version) for version in (3, 4)] == [True, True]
+    server.export(ONE)
+    assert [server.serves(TWO, version) for version in (3, 4)] == [False, False]
+    assert server.do("pgrep -f etc/nfs/nfsd.sh") == nfsd
+    goes_on(machine, has(machine))
+
+
+def test_machines_that_write_go_on_after_a_restart(server: Server, machines: Machines) -> None:
+    serve(server, ONE, TWO)
+    writers = two_that_write(machines)
+    server.stop()
+    known = [has(machine) for machine in writers]
+    assert "leftovers: False\n" in server.start()
+    for machine, number in zip(writers, known, strict=True):
+        goes_on(machine, number)
+    for path, number in zip((ONE, TWO), known, strict=True):
+        assert on_disk(server, path) >= set(range(1, number + 1))
+    assert "starting 15-second grace period" in server.do("dmesg")  # the v4 machine was on record
+
+
+def test_machines_that_write_go_on_after_a_sigkill(server: Server, machines: Machines) -> None:
+    serve(server, ONE, TWO)
+    writers = two_that_write(machines)
+    server.kill()
+    assert server.threads() == 8  # the kernel's, and they hold the layers
+    known = [has(machine) for machine in writers]
+    said = server.start()
+    assert "leftovers: True\n" in said
+    assert "choice: kernel" in said
+    for machine in writers:
+        goes_on(machine, has(machine))
+    for path, number in zip((ONE, TWO), known, strict=True):
+        assert on_disk(server, path) >= set(range(1, number + 1))
+
+
+def test_a_host_that_serves_nfs_keeps_its_server(server: Server) -> None:
+    server.do("exportfs -o ro,fsid=7 192.168.10.0/24:/srv && rpc.mountd && rpc.nfsd 3")
+    try:
+        said = serve(server, ONE)
+        assert (
+            "choice: None: the host serves NFS itself (3 threads of the kernel's nfsd); ours stays "
+            "off, docs/nfs.md says what its exports may offer\n"
+        ) in said
+        assert server.serves("/srv", 3)
+        server.stop()
+        assert server.threads() == 3
+        assert server.serves("/srv", 3)
+    finally:
+        server.do("rpc.nfsd 0; kill $(pgrep -x rpc.mountd); exportfs -u 192.168.10.0/24:/srv")
+
+
+def test_threads_of_ours_that_the_host_took_over_stay(server: Server) -> None:
+    serve(server, ONE)
+    server.kill()
+    server.do("exportfs -o ro,fsid=7 192.168.10.0/24:/srv && rpc.mountd && rpc.nfsd 3")
+    try:
+        said = serve(server, ONE)
+        assert "leftovers: False\n" in said
+        assert "choice: None: the host serves NFS itself (its mountd is registered" in said
+        assert server.threads() == 3
+        assert server.serves("/srv", 3)
+    finally:
+        server.do("rpc.nfsd 0; kill $(pgrep -x rpc.mountd); exportfs -u 192.168.10.0/24:/srv")
