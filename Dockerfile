@@ -32,6 +32,10 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
 COPY config/rescue /rescue
 RUN sh /rescue/build.sh /out/x86_64 "$(command -v busybox)" \
  && sh /rescue/build.sh /out/arm64 /arm64/usr/bin/busybox
+# What lays a machine's memory over a root that it mounts read-only.
+COPY config/overlay-init /overlay-init
+RUN install -D -t /overlays/x86_64 /overlay-init/overlay-init "$(command -v busybox)" \
+ && install -D -t /overlays/arm64 /overlay-init/overlay-init /arm64/usr/bin/busybox
 
 FROM debian:trixie-slim
 # python3 runs the orchestrator and neopxe; iproute2 reads the interfaces; libnfs-utils asks our
@@ -49,6 +53,7 @@ RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
 COPY --from=python-packages /opt/venv /opt/venv
 COPY --from=loaders /loaders /usr/lib/bootdrop/loaders
 COPY --from=rescue /out /usr/lib/bootdrop/rescue
+COPY --from=rescue /overlays /usr/lib/bootdrop/overlay-init
 COPY config /usr/share/bootdrop/config
 COPY rootfs-builder/recipes /usr/share/bootdrop/recipes
 COPY appliance /usr/lib/bootdrop/python/appliance

@@ -148,13 +148,14 @@ def _put_host_keys(clone: Clone, keys: dict[str, bytes]) -> None:
         put_file(clone.layer, _SSH / name, (key,), 0o644 if name.endswith(".pub") else 0o600)
 
 
-def put_overlay_init(layer: Path, program: Path) -> None:
+def put_overlay_init(layer: Path, brought: Path) -> None:
     """Have /.bootdrop/overlay-init in a layer that machines mount read-only. Raises OSError.
 
-    `program` is the static program for the root's architecture. The machine mounts its memory on
-    the folder beside it.
+    `brought` is the image's folder for the root's architecture, with a script and its busybox. The
+    machine mounts its memory on the folder beside them.
     """
-    content = program.read_bytes()
     put_folder(layer, _BOOTDROP / "memory")
-    if read_file(layer, _BOOTDROP / OVERLAY_INIT.name, len(content)) != content:
-        put_file(layer, _BOOTDROP / OVERLAY_INIT.name, (content,), 0o755)
+    for program in sorted(brought.iterdir()):
+        content = program.read_bytes()
+        if read_file(layer, _BOOTDROP / program.name, len(content)) != content:
+            put_file(layer, _BOOTDROP / program.name, (content,), 0o755)

@@ -196,25 +196,37 @@ def test_a_folder_in_a_files_place_is_told_and_the_rest_is_put(clone: Clone) -> 
     assert [one.name for one in etc.iterdir() if one.name.startswith(".")] == []
 
 
+def brought(folder: Path) -> Path:
+    """What the image has for an architecture."""
+    folder.mkdir()
+    for name in ("overlay-init", "busybox"):
+        (folder / name).write_text(name)
+    return folder
+
+
 def test_overlay_init_is_there_once_with_a_place_for_the_memory(tmp_path: Path) -> None:
-    layer, program = tmp_path / "layer", tmp_path / "overlay-init"
+    layer, ours = tmp_path / "layer", brought(tmp_path / "x86_64")
     layer.mkdir()
-    program.write_bytes(b"\x7fELF one")
-    put_overlay_init(layer, program)
-    first = (layer / ".bootdrop/overlay-init").stat()
-    assert modes(layer / ".bootdrop") == {"memory": "0o40755", "overlay-init": "0o100755"}
-    put_overlay_init(layer, program)
-    assert (layer / ".bootdrop/overlay-init").stat().st_ino == first.st_ino
-    program.write_bytes(b"\x7fELF two, later")
-    put_overlay_init(layer, program)
-    assert (layer / ".bootdrop/overlay-init").read_bytes() == b"\x7fELF two, later"
+    put_overlay_init(layer, ours)
+    there = layer / ".bootdrop"
+    assert modes(there) == {
+        "busybox": "0o100755",
+        "memory": "0o40755",
+        "overlay-init": "0o100755",
+    }
+    inodes = {one.name: one.stat().st_ino for one in there.iterdir()}
+    (ours / "overlay-init").write_text("a later one")
+    put_overlay_init(layer, ours)
+    assert (there / "overlay-init").read_text() == "a later one"
+    assert {one.name for one in there.iterdir() if inodes[one.name] != one.stat().st_ino} == {
+        "overlay-init"
+    }
 
 
 def test_a_link_in_the_place_of_our_folder_is_an_error(tmp_path: Path) -> None:
-    layer, program = tmp_path / "layer", tmp_path / "overlay-init"
+    layer = tmp_path / "layer"
     layer.mkdir()
-    program.write_bytes(b"")
     (layer / ".bootdrop").symlink_to(tmp_path)
     with pytest.raises(NotADirectoryError) as raised:
-        put_overlay_init(layer, program)
+        put_overlay_init(layer, brought(tmp_path / "x86_64"))
     assert raised.value.filename == str(layer / ".bootdrop/memory")
