@@ -8,12 +8,15 @@ clients (nfs-ganesha issue 1358). So nothing of ours runs where somebody else se
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Literal
 
+from appliance.catalog.model import PublishedRoot
 from appliance.nfs import leftovers
+from appliance.nfs.export import fsid
 from appliance.nfs.rpc import NFS_PORT
 from appliance.paths import Paths
 from appliance.run import CommandFailed, run
@@ -172,14 +175,14 @@ def host_folder(mounts: str, folder: Path) -> str | None:
 
 
 def host_exports(
-    volume: str, subnet: IPv4Network, trees: tuple[tuple[str, str, str], ...]
+    volume: str, subnet: IPv4Network, roots: Iterable[PublishedRoot]
 ) -> tuple[str, ...]:
-    """Return lines for the host's /etc/exports, one for each root: (name, version, fsid).
+    """Return lines for the host's /etc/exports, one for each root; `volume` is its path there.
 
     Read-only: the trees are what all machines' layers stand on, and never change.
     """
     return tuple(
-        f'"{volume}/roots/{name}/{version}/tree" '
-        f"{subnet}(ro,async,no_root_squash,no_subtree_check,fsid={fsid})"
-        for name, version, fsid in trees
+        f'"{volume}/roots/{root.name}/{root.id}/tree" {subnet}'
+        f"(ro,async,no_root_squash,no_subtree_check,fsid={fsid(root.key, root.id, 'host')})"
+        for root in roots
     )

@@ -72,7 +72,7 @@ async def end_leftovers(paths: Paths, *, elsewhere: bool) -> bool:
     """End the threads that a killed container of ours left; return whether there were any.
 
     To be called once at the container's start, before anything is mounted. `elsewhere`: an NFS
-    server outside of this container uses the same threads by now (choice.foreign_mountd), so that
+    server outside of this container uses the same threads by now (choice.foreign_server), so that
     they stay. Raises CommandFailed.
     """
     was_ours = threads() > 0 and recorded(paths) == here() and not elsewhere

@@ -7,6 +7,7 @@ for which it would wait in its next grace period.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Callable
@@ -24,6 +25,8 @@ _COMPOUND = 1
 _GETATTR4, _LOOKUP4, _PUTROOTFH4 = 9, 15, 24
 _TYPE4 = 1 << 1  # FATTR4_TYPE in the first word of a bitmap
 _FOLDER = 2  # NF3DIR, NF4DIR
+# As bindresvport(3) and the kernel's client have them.
+_FIRST_OF_ROOT, _LAST_OF_ROOT = 665, 1023
 _LONGEST_ANSWER = 1 << 16  # bytes
 
 
@@ -79,14 +82,36 @@ def call(
 
     Raises NotAnswered, OSError.
     """
-    with socket.create_connection((str(server), port), patience) as connection:
-        connection.settimeout(patience)
+    with _connect(server, port, patience) as connection:
         identity = struct.pack(">I", 0) + _opaque(b"bootdrop") + struct.pack(">III", 0, 0, 0)
         message = struct.pack(">6I", 1, 0, 2, *what) + struct.pack(">I", 1) + _opaque(identity)
         message += bytes(8) + arguments
         connection.sendall(struct.pack(">I", 0x80000000 | len(message)) + message)
         with connection.makefile("rb") as answers:
             return _results(_record(answers.read))
+
+
+def _connect(server: IPv4Address, port: int, patience: float) -> socket.socket:
+    """Connect from a port that only root may use, as the kernel's server wants; else from any.
+
+    Their number is small: closed by a reset, each is free at once.
+    """
+    for own in range(_LAST_OF_ROOT, _FIRST_OF_ROOT - 1, -1):
+        connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection.settimeout(patience)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        try:
+            connection.bind(("", own))
+            connection.connect((str(server), port))
+        except OSError as error:
+            connection.close()
+            if error.errno == errno.EACCES:  # not root
+                break
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+                raise
+        else:
+            return connection
+    return socket.create_connection((str(server), port), patience)
 
 
 def _results(reply: bytes) -> bytes:

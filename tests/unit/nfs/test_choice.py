@@ -14,6 +14,8 @@ from appliance.nfs.choice import (
     host_exports,
     host_folder,
 )
+from appliance.nfs.export import fsid
+from tests.unit.builders import a_root
 
 NOBODY = Seen(threads=0, ours=False, elsewhere=None, no_nfsd=None)
 NO_NFSD = Seen(0, ours=False, elsewhere=None, no_nfsd="mount: unknown filesystem type 'nfsd'.")
@@ -105,10 +107,10 @@ def test_the_volume_is_found_on_the_host() -> None:
 
 
 def test_the_host_may_export_versions_read_only() -> None:
-    lines = host_exports(
-        "/home/lab/boot", IPv4Network("192.168.10.0/24"), (("my root", "aabb", "1-2"),)
-    )
+    root = a_root("my root")
+    lines = host_exports("/home/lab/boot", IPv4Network("192.168.10.0/24"), (root,))
     assert lines == (
-        '"/home/lab/boot/roots/my root/aabb/tree" '
-        "192.168.10.0/24(ro,async,no_root_squash,no_subtree_check,fsid=1-2)",
+        '"/home/lab/boot/roots/my root/aabbccddeeff0011/tree" '
+        "192.168.10.0/24(ro,async,no_root_squash,no_subtree_check,"
+        f"fsid={fsid(root.key, root.id, 'host')})",
     )
