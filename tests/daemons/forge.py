@@ -11,6 +11,7 @@ nfs-ganesha both end in what name_to_handle_at(2) says of the file, which is all
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import socket
@@ -78,7 +79,7 @@ class Connection:
     """A TCP connection to one RPC service, as root (AUTH_SYS), from an address of one's choice."""
 
     def __init__(self, server: str, port: int, source: str) -> None:
-        self._socket = socket.create_connection((server, port), _PATIENCE, (source, 0))
+        self._socket = _connect((server, port), source)
         self._xid = 0
 
     def close(self) -> None:
@@ -119,6 +120,19 @@ class Connection:
                 raise Refused("the connection was closed")
             data += piece
         return data
+
+
+def _connect(server: tuple[str, int], source: str) -> socket.socket:
+    """Connect from a port that only root has, as the kernel's nfsd wants; else from any."""
+    for port in range(1023, 664, -1):
+        try:
+            return socket.create_connection(server, _PATIENCE, (source, port))
+        except OSError as error:
+            if error.errno == errno.EACCES:
+                break
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+                raise
+    return socket.create_connection(server, _PATIENCE, (source, 0))
 
 
 @dataclass(frozen=True)

@@ -32,12 +32,15 @@ class Machines:
         """Switch a machine on; its root is `path`, `job` is for host/machine-init."""
         self._count += 1
         address = f"192.168.10.{100 + self._count}"
-        cmdline = (
-            f"console=ttyS0 panic=-1 init=/init root=/dev/nfs rw {job} "
-            f"nfsroot={ADDRESS}:{path},vers={version},tcp "
+        return self.start(
+            f"init=/init {job} nfsroot={ADDRESS}:{path},vers={version},tcp "
             f"ip={address}::{ADDRESS}:255.255.255.0:machine:eth0:off"
         )
-        kernel = ("-kernel", f"/testkernel/{self._kernel}", "-append", cmdline)
+
+    def start(self, cmdline: str) -> Machine:
+        """Switch a machine on whose root is on the server, by these words of the command line."""
+        words = f"console=ttyS0 panic=-1 root=/dev/nfs rw {cmdline}"
+        kernel = ("-kernel", f"/testkernel/{self._kernel}", "-append", words)
         hardware = Hardware(memory="256M", option_rom=False, qemu=kernel)
         return self._off.enter_context(self._network.machine(hardware))
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import shutil
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import docker
 import yaml
 
+from tests.daemons.forge import Refused
 from tests.lab.lab import Lab
 from tests.lab.machine import Hardware, Machine
+from tests.lab.nfs_root import FOLDER as NFS_ROOT
+from tests.lab.nfs_root import INIT, NfsRoot
 from tests.lab.project import CHECKOUT, Project
 
 ADDRESS = "192.168.10.2"  # of the server (host/init)
 START = 60.0  # seconds in which the daemons' Python has started, without KVM and beside others
 HOST = Path(__file__).parent / "host"
+ROOT = NfsRoot()  # in the volume of the appliance (host/disk.sh)
+FORGE = CHECKOUT / "tests/daemons/forge.py"
 _KIT = "/usr/share/bootdrop-lab/server"
 _SHARED = "/server"  # the folder with the disk, in the lab's container
 
@@ -26,7 +34,7 @@ def make_disk(folder: Path, project: Project) -> None:
     volumes = {str(folder): {"bind": "/out", "mode": "rw"}}
     engine.containers.run(
         project.image("lab"),
-        ["cp", "-r", _KIT, "/out/"],
+        ["sh", "-c", f"cp -r {_KIT} /out/ && cp -a {NFS_ROOT}/root /out/root"],
         volumes=volumes,
         network_mode="none",
         remove=True,
@@ -34,6 +42,9 @@ def make_disk(folder: Path, project: Project) -> None:
     host = folder / "host"
     shutil.copytree(HOST, host)
     (host / "capabilities").write_text(capabilities())
+    (host / "root.json").write_text(ROOT.manifest())
+    shutil.copy(INIT, host)
+    shutil.copy(FORGE, host)
     engine.containers.run(
         project.image("appliance"),
         ["sh", "/host/disk.sh"],
@@ -66,6 +77,7 @@ class Server:
                 qemu=(
                     *kernel,
                     *("-append", "console=ttyS0 loglevel=1 panic=-1 net.ifnames=0"),
+                    *("-smp", "2"),
                     # What a test writes goes with it.
                     *("-drive", f"file={_SHARED}/disk.img,format=raw,if=virtio,snapshot=on"),
                 ),
@@ -105,6 +117,12 @@ class Server:
         self.do(f"until grep -q 'driver: applied' {said}; do sleep 0.1; done", START)
         return self.do(f"cat {said}")
 
+    def start_appliance(self) -> None:
+        """Start the container with all of the appliance; returns when nfsd serves."""
+        self.do("/host/container start env BOOTDROP_INTERFACE=eth0 bootdrop start")
+        # A line for each daemon that proved itself.
+        self.do("until grep -q '^nfsd: serving' /var/log/container; do sleep 0.1; done", START)
+
     def export(self, *paths: str) -> str:
         """Have the daemons export these paths and no others; return what was said."""
         self.do(f"printf '%s\\n' {' '.join(paths)} >/srv/boot/layers")
@@ -125,6 +143,18 @@ class Server:
     def threads(self) -> int:
         """Return how many threads the kernel's NFS server has."""
         return int(self.do("awk '/^th/ { print $2 }' /proc/net/rpc/nfsd"))
+
+    def forge(self, verb: str, **about: str | int) -> Any:  # noqa: ANN401
+        """Have tests/daemons/forge.py do something, on the server itself; return what it said.
+
+        Raises Refused.
+        """
+        request = {"do": verb, "server": ADDRESS, "source": ADDRESS} | about
+        line = shlex.quote(json.dumps(request))
+        answer = json.loads(self.do(f"echo {line} | /opt/venv/bin/python /host/forge.py"))
+        if "refused" in answer:
+            raise Refused(answer["refused"])
+        return answer["said"]
 
     def serves(self, path: str, version: int) -> bool:
         """Tell whether a client that asks now is shown what lies at a path."""

@@ -12,6 +12,8 @@ pytestmark = [pytest.mark.lab, pytest.mark.nfsd]
 
 ONE = "/fedora/aabbccddeeff0011/52-54-00-00-00-01"
 TWO = "/fedora/aabbccddeeff0011/52-54-00-00-00-02"
+NFSD = "etc/nfs/nfsd[.]sh"  # the brackets keep pgrep from finding the shell that calls it
+PROCESSES = (NFSD, "rpc[.]mountd -F", "nfsdcld[ ]-F")
 VERSIONS: tuple[Version, ...] = ("3", "4.2")
 
 
@@ -25,10 +27,17 @@ def on_disk(server: Server, path: str) -> set[int]:
     return set(map(int, server.do(f"cat /srv/boot/machines{path}/upper/log").split()))
 
 
+def held(server: Server) -> set[str]:
+    """Return what kinds of state NFSv4 machines hold: open, lock."""
+    states = server.inside("sh -c 'cat /proc/fs/nfsd/clients/*/states || :'")
+    return {kind for kind in ("open", "lock") if f"type: {kind}" in states}
+
+
 def two_that_write(machines: Machines) -> tuple[Machine, Machine]:
     by_v3 = machines.boot(ONE, "3", "job=write")
     by_v4 = machines.boot(TWO, "4.2", "job=write")
     for machine in (by_v3, by_v4):
+        machine.expect("machine: locked", 60)
         machine.expect(r"machine: has 5\n", 90)
     return by_v3, by_v4
 
@@ -64,13 +73,13 @@ def test_exports_come_and_go_beside_a_machine_that_writes(
     serve(server, ONE)
     machine = machines.boot(ONE, "4.2", "job=write")
     machine.expect(r"machine: has 5\n", 90)
-    nfsd = server.do("pgrep -f etc/nfs/nfsd.sh")
+    nfsd = server.do(f"pgrep -f '{NFSD}'")
     assert [server.serves(TWO, version) for version in (3, 4)] == [False, False]
     server.export(ONE, TWO)
     assert [server.serves(TWO, version) for version in (3, 4)] == [True, True]
     server.export(ONE)
     assert [server.serves(TWO, version) for version in (3, 4)] == [False, False]
-    assert server.do("pgrep -f etc/nfs/nfsd.sh") == nfsd
+    assert server.do(f"pgrep -f '{NFSD}'") == nfsd
     goes_on(machine, has(machine))
 
 
@@ -85,6 +94,7 @@ def test_machines_that_write_go_on_after_a_restart(server: Server, machines: Mac
     for path, number in zip((ONE, TWO), known, strict=True):
         assert on_disk(server, path) >= set(range(1, number + 1))
     assert "starting 15-second grace period" in server.do("dmesg")  # the v4 machine was on record
+    assert held(server) == {"open", "lock"}
 
 
 def test_machines_that_write_go_on_after_a_sigkill(server: Server, machines: Machines) -> None:
@@ -98,8 +108,26 @@ def test_machines_that_write_go_on_after_a_sigkill(server: Server, machines: Mac
     assert "choice: kernel" in said
     for machine in writers:
         goes_on(machine, has(machine))
+    assert held(server) == {"open", "lock"}
     for path, number in zip((ONE, TWO), known, strict=True):
         assert on_disk(server, path) >= set(range(1, number + 1))
+
+
+def test_each_process_that_is_killed_is_back_beside_machines_that_write(
+    server: Server, machines: Machines
+) -> None:
+    serve(server, ONE, TWO)
+    writers = two_that_write(machines)
+    for process in PROCESSES:
+        before = server.do(f"pgrep -f '{process}'")
+        server.do(f"kill -KILL {before}")
+        server.do(
+            f"until now=$(pgrep -f '{process}') && [ \"$now\" != {before} ]; do sleep 0.1; done"
+        )
+        for machine in writers:
+            goes_on(machine, has(machine))
+    assert server.threads() == 8
+    assert held(server) == {"open", "lock"}
 
 
 def test_a_host_that_serves_nfs_keeps_its_server(server: Server) -> None:

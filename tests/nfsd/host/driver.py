@@ -102,7 +102,7 @@ async def mount(path: PurePosixPath) -> None:
 
 async def until_it_serves(name: str, situation: Situation) -> None:
     daemon = next(each for each in DAEMONS if each.name == name)
-    for _ in range(100):
+    for _ in range(30):
         try:
             await daemon.probe(situation)
             return
