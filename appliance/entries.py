@@ -9,6 +9,9 @@ from pathlib import PurePosixPath
 from appliance.catalog.model import Arch
 from appliance.nfs_entries import HOLDER
 
+# Before a kernel's path: what stands there is taken away by nginx.conf and tftpd's remap.
+OVER_NFS = PurePosixPath("over-nfs")
+
 # Keys that no kernel can have: a safe name starts with a letter or a digit.
 LOCAL = "~local"
 
@@ -61,7 +64,13 @@ class Entry:
     cmdline: str  # without initrd=, which each loader writes its own way
     # Wants BOOTIF=01-MAC too, the card that the machine booted from, which each loader writes so.
     bootif: bool = False
+    root: str = ""  # key of the root that it mounts over NFS, if it does
     lacks: tuple[str, ...] = ()  # what keeps it from booting, said in the title; never the default
+
+    @property
+    def fetched(self) -> PurePosixPath:
+        """Return where the kernel is fetched: of the same file, by a name that tells the root."""
+        return OVER_NFS / self.root / self.kernel if self.root else self.kernel
 
     @property
     def is_of_one_machine(self) -> bool:

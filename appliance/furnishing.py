@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 from appliance.catalog.model import ModulesLayer, PublishedRoot
-from appliance.catalog.roots import LAYER, MODULES
+from appliance.entries import OVER_NFS
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
 from appliance.hosts import name_of
 from appliance.nfs.contents import Clone, furnish_clone, put_overlay_init
+from appliance.nfs.export import EVERYBODY
 from appliance.nfs.layer import Layer
 from appliance.nfs.modules import ModulesNotPut, put_modules
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 
-_FETCHED = re.compile(r"\b(?P<kernel>kernels/[^/\s]+/[0-9a-f]{16}/kernel)\b")
-# A machine with more layers gets modules where it is known to need them, not in each.
-_FEW_LAYERS = 4
+# What nginx and in.tftpd log of a kernel that is fetched to mount a root (entries.Entry.fetched).
+_FETCHED = re.compile(
+    rf"\b{OVER_NFS}/(?P<root>[^/\s]+)/(?P<kernel>kernels/[^/\s]+/[0-9a-f]{{16}}/kernel)(?=\s|$)"
+)
 _MOST_MACHINES = 4096  # anybody can ask for an address
 
 Put = Callable[[Layer, Path], None]
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,15 @@ class Offered:
     default_root: str | None = None  # its key
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """A machine took a kernel, with which it is going to mount a root."""
+
+    mac: str
+    root: str  # its key
+    kernel: PurePosixPath  # relative to published/
+
+
 class Furnishing:
     """Knows what is to be in which layer; `say` gets a line for what a layer did not get.
 
@@ -48,7 +63,7 @@ class Furnishing:
         self._paths, self._say = paths, say
         self._offered = Offered({})
         self._addresses: dict[str, str] = {}  # of machines, by which HTTP and TFTP know them
-        self._fetched: dict[str, PurePosixPath] = {}  # the kernel that a machine took last
+        self._fetched: dict[tuple[str, str], PurePosixPath] = {}  # by machine and root
         self._done: set[tuple[PurePosixPath, float, str]] = set()
 
     def offers(self, offered: Offered) -> bool:
@@ -56,73 +71,73 @@ class Furnishing:
         before, self._offered = self._offered, offered
         return before != offered
 
-    def hear(self, event: Event) -> bool:
-        """Take in what a machine asked for; tell whether a layer may want more for it."""
-        if event.kind == "dhcp":
-            if (address := given_address(event)) is not None:
-                _put(self._addresses, str(address), event.client)
-            return False
-        fetched = _FETCHED.search(event.text)
+    def hear(self, event: Event) -> Fetched | None:
+        """Take in what a machine asked for; return what it will mount, where that tells it."""
+        if (address := given_address(event)) is not None:
+            _put(self._addresses, str(address), event.client)
+        match = _FETCHED.search(event.text) if event.kind in ("http", "tftp") else None
         mac = self._addresses.get(event.client)
-        if fetched is None or mac is None:
-            return False
-        kernel = PurePosixPath(fetched["kernel"])
-        _put(self._fetched, mac, kernel)
-        return kernel in self._offered.modules
+        if match is None or mac is None:
+            return None
+        fetched = Fetched(mac, match["root"], PurePosixPath(match["kernel"]))
+        _put(self._fetched, (mac, fetched.root), fetched.kernel)
+        return fetched
 
     # --- a new layer
 
     def furnish(self, layer: Layer, mounted: Path) -> None:
         """Put into a layer what it needs before it is shown. Raises OSError."""
         record = layer.record
-        if record.holder == "ro":
-            root = next((each for each in self._offered.roots if each.key == record.key), None)
-            if root is not None:
-                put_overlay_init(mounted, self._paths.provisions / "overlay-init" / root.arch)
+        if record.holder == EVERYBODY["ro"]:
+            self._put_overlay_init(layer, mounted)
         elif not layer.is_shared:
             clone = Clone(mounted, record.key, layer.mac, name_of(layer.mac))
             try:
                 for line in asyncio.run(furnish_clone(clone)):
                     self._say(f"{layer}: {line}")
             except CommandFailed as failure:
-                raise OSError(0, str(failure), str(mounted)) from None
+                raise OSError(errno.EIO, str(failure), str(mounted)) from None
+
+    def _put_overlay_init(self, layer: Layer, mounted: Path) -> None:
+        roots = {root.key: root for root in self._offered.roots}
+        root = roots.get(layer.record.key)
+        if root is None:
+            return
+        brought = self._paths.provisions / "overlay-init" / root.arch
+        if brought.exists():
+            put_overlay_init(mounted, brought)
+        else:
+            self._say(f"{layer}: no overlay in the machines' memory: there is none for {root.arch}")
 
     # --- modules
 
-    def due(
-        self, layers: Iterable[Layer], mounted: Iterable[PurePosixPath]
-    ) -> Iterator[tuple[Layer, Put]]:
-        """Yield what is still to be put into layers; `mounted` are those that machines have."""
-        layers, mounted = tuple(layers), frozenset(mounted)
+    def due(self, layers: Iterable[Layer]) -> Iterator[tuple[Layer, Put]]:
+        """Yield what is still to be put into layers."""
         for layer in layers:
-            for kernel in self._kernels_of(layer, layers, mounted):
+            for kernel in self._kernels_of(layer):
                 modules = self._offered.modules.get(kernel)
                 if modules is None:
                     continue
-                key = (layer.path, layer.record.made_at, modules.id)
-                if key not in self._done:
-                    self._done.add(key)
+                done = (layer.path, layer.record.made_at, modules.id)
+                if done not in self._done:
+                    self._done.add(done)
                     yield layer, partial(self._put_modules, modules)
 
-    def _kernels_of(
-        self, layer: Layer, layers: tuple[Layer, ...], mounted: frozenset[PurePosixPath]
-    ) -> set[PurePosixPath]:
+    def _kernels_of(self, layer: Layer) -> set[PurePosixPath]:
         """Return the kernels that machines boot with a layer, as far as that is known."""
-        offered = self._offered
-        is_default = layer.record.key == offered.default_root
-        kernels = {offered.default_kernel} if is_default and offered.default_kernel else set()
-        if layer.is_shared:
-            return kernels | (
-                set(self._fetched.values()) if is_default or layer.path in mounted else set()
-            )
-        own = [each for each in layers if each.record.holder == layer.record.holder]
-        fetched = self._fetched.get(layer.mac)
-        if fetched and (is_default or len(own) <= _FEW_LAYERS or layer.path in mounted):
-            kernels.add(fetched)
+        key, offered = layer.record.key, self._offered
+        kernels = {
+            kernel
+            for (mac, root), kernel in self._fetched.items()
+            if root == key and (layer.is_shared or mac == layer.mac)
+        }
+        if key == offered.default_root and offered.default_kernel is not None:
+            kernels.add(offered.default_kernel)  # so that it is there before it is asked for
         return kernels
 
     def _put_modules(self, modules: ModulesLayer, layer: Layer, mounted: Path) -> None:
-        archive = self._paths.roots / MODULES / modules.id / LAYER
+        # Of the published copy, which outlives what the builder has.
+        archive = self._paths.published / modules.path
         try:
             if put_modules(mounted, archive, modules.version):
                 self._say(f"{layer}: it has the modules of {modules.version} now")
@@ -130,8 +145,8 @@ class Furnishing:
             self._say(f"{layer}: no modules of {modules.version}: {reason}")
 
 
-def _put(table: dict[str, PurePosixPath] | dict[str, str], key: str, value: object) -> None:
+def _put(table: dict[_Key, _Value], key: _Key, value: _Value) -> None:
     table.pop(key, None)
-    table[key] = value  # type: ignore[assignment]
+    table[key] = value
     if len(table) > _MOST_MACHINES:
         del table[next(iter(table))]

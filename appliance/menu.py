@@ -154,6 +154,7 @@ def _over_nfs(case: _Case, root: PublishedRoot, nfs: _Nfs) -> Entry:
             " ".join(f"{boot.cmdline} {root.cmdline} {case.cmdline}".split()),
         ),
         bootif=boot.bootif,
+        root=root.key,
         lacks=boot.lacks,
     )
 

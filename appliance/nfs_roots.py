@@ -77,6 +77,7 @@ class NfsRoots:
         # What is to be done, one after the other.
         self._due = asyncio.Event()
         self._seen: dict[str, IPv4Address] = {}  # machines to be given their layers
+        self._booting: set[tuple[str, str]] = set()  # machines, with the key of the root
         self._newly_mounted: set[PurePosixPath] = set()
         self._wanted = False  # what there should be has changed
         self._unsettled = False  # exports that are gone are still mounted
@@ -163,10 +164,11 @@ class NfsRoots:
     def hear(self, event: Event) -> None:
         """Take in what a daemon said of a machine."""
         self.clients.hear(event)
-        if self.serves and event.kind == "dhcp" and (address := given_address(event)):
+        if self.serves and (address := given_address(event)):
             self._seen[event.client] = address
             self._due.set()
-        elif event.kind in ("http", "tftp") and self._furnishing.hear(event):
+        if (fetched := self._furnishing.hear(event)) is not None:
+            self._booting.add((fetched.mac, fetched.root))
             self._due.set()
 
     def want(self, plan: Menu, catalog: Catalog, roots: RootCatalog) -> None:
@@ -225,11 +227,16 @@ class NfsRoots:
             await self._choose()
         if self._choice.server is None:
             self._seen.clear()
+            self._booting.clear()
             return
         # Machines first: the others have time.
         while self._seen:
             mac = next(iter(self._seen))
             await asyncio.to_thread(self.layers.machine_seen, mac, self._seen.pop(mac))
+            self._publish()
+        while self._booting:
+            mac, root = self._booting.pop()
+            await asyncio.to_thread(self.layers.machine_boots, mac, root)
             self._publish()
         if self._wanted:
             self._wanted = False
@@ -240,10 +247,9 @@ class NfsRoots:
         if self._unsettled:
             self._unsettled = not await asyncio.to_thread(self.layers.settle)
             self._publish()
-        mounted = [each.path for each in self._exports if self.clients.is_busy(each)]
-        for layer, put in self._furnishing.due(self.layers.layers(), mounted):
+        for layer, put in self._furnishing.due(self.layers.layers()):
             await asyncio.to_thread(self.layers.refurnish, layer.path, put)
-            if self._seen:
+            if self._seen or self._booting:
                 self._due.set()
                 break
 

@@ -189,7 +189,8 @@ class Orchestrator:
         event = daemon.event(text)
         self._health.last_line(daemon, event.text)
         if not self._is_of_a_probe(event):
-            self._hub.tell(event)
+            if event.kind != "nfs":  # what that comes to is told by nfs_clients, in plain words
+                self._hub.tell(event)
             self._silence.hear(event)
             self._nfs.hear(event)
             if self._cards.hear(event):

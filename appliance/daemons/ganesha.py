@@ -41,7 +41,11 @@ _BAD = frozenset({"FATAL", "MAJ", "CRIT"})
 _REFUSED = re.compile(
     r"(?:MOUNT: Export entry \S+ does not|Access not|NFS4 not|Client \S+ is not) allow.*"
 )
-_LISTED = re.compile(r"Export 0x[0-9a-f]+ |   [A-Z_]+_CLIENT: |Exports (?:before|after) ")
+# The list of all exports, which comes with each change, and how talkative each part is to be.
+_NOISE = re.compile(
+    r"Export 0x[0-9a-f]+ |   [A-Z_]+_CLIENT: |Exports (?:before|after) |"
+    r"(?:LOG: )?(?:Setting log level|Changing log level|Changed RPC_Debug|Changing custom RPC_Debug)"
+)
 _ADDRESS = re.compile(r"[Cc]lient (?:::ffff:)?(?P<client>\d+\.\d+\.\d+\.\d+)\b")
 
 
@@ -126,9 +130,9 @@ class Ganesha(Daemon):
             raise kind(f"{export.path}{others}: {why}")
 
     def is_noise(self, line: str) -> bool:
-        """Pass over the list of all exports, which comes with each change."""
+        """Pass over what comes with each start and each change."""
         match = _LINE.fullmatch(line)
-        return match is not None and bool(_LISTED.match(match["text"]))
+        return match is not None and bool(_NOISE.match(match["text"]))
 
     def event(self, line: str) -> Event:
         """Find whom it refused, and what it could not do."""

@@ -64,4 +64,6 @@ class Mountd(Daemon):
         """Find the machine in `rpc.mountd: … from ADDRESS:PORT for PATH`."""
         text = line.removeprefix("rpc.mountd: ")
         client = _CLIENT.search(text)
-        return Event(self.name, printable(text), "nfs", client["client"] if client else "")
+        if client is None:
+            return Event(self.name, printable(text))
+        return Event(self.name, printable(text), "nfs", client["client"])

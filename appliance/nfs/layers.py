@@ -40,6 +40,8 @@ _MIB = 1 << 20
 _LAST_SEEN_EVERY = 3600.0  # seconds; it is for people, and not worth a write for each lease
 # A machine that got its address this long ago may be about to mount what its menu showed it.
 _SEEN_LATELY = 900.0
+# With no more of them, a machine has a layer of each root as soon as it is seen.
+_FEW_ROOTS = 4
 
 
 class Refused(Exception):
@@ -88,6 +90,7 @@ class Layers:
         self._default: str | None = None
         self._prepared: set[Path] = set()  # versions that layers can be made over
         self._seen: dict[str, _Seen] = {}  # by holder
+        self._asked: set[tuple[str, str]] = set()  # holders, with the keys of roots they booted
         self._pending: set[str] = set()  # holders with something to be shown by settle()
         self._told = _Told()
 
@@ -189,6 +192,17 @@ class Layers:
                     self._seen[other] = _Seen(seen.at, None)
             self._seen[holder] = _Seen(self._clock(), address)
             self._align(holder)
+
+    def machine_boots(self, mac: str, root: str) -> None:
+        """See to it that a machine which is about to mount a root, by its key, finds it.
+
+        Raises ValueError.
+        """
+        holder = holder_of(mac)
+        with self._change():
+            if root in {each.key for each in self._roots}:
+                self._asked.add((holder, root))
+                self._align(holder)
 
     def mounted(self, path: PurePosixPath) -> None:
         """Say that a machine mounted an export: its layer never makes room for another.
@@ -348,6 +362,8 @@ class Layers:
             shared = EVERYBODY.get(self._share(root))
             if holder in EVERYBODY.values() and shared != holder:
                 continue
+            if not shared and not self._is_for(root, holder):
+                continue
             of = shared or holder
             layer = self._layer_for(root, of)
             if layer is None:
@@ -355,6 +371,16 @@ class Layers:
             self._show(layer_path(root.key, root.id, of), layer, of)
             if address and self._settings.nfs_default_path and root.key == self._default:
                 self._show(default_path(address), layer, holder)
+
+    def _is_for(self, root: PublishedRoot, holder: str) -> bool:
+        """Tell whether a machine has its layer of a root before it asks for it.
+
+        Else each that is seen would fill BOOTDROP_LAYERS with layers of all roots.
+        """
+        if len(self._roots) <= _FEW_ROOTS or root.key == self._default:
+            return True
+        has = {(each.record.holder, each.record.key) for each in self._staying()}
+        return (holder, root.key) in self._asked | has
 
     def _layer_for(self, root: PublishedRoot, holder: str) -> Layer | None:
         """Return the layer that a root's path is to show; None where there is none for now."""
