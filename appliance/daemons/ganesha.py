@@ -44,7 +44,7 @@ _REFUSED = re.compile(
 # The list of all exports, which comes with each change, and how talkative each part is to be.
 _NOISE = re.compile(
     r"Export 0x[0-9a-f]+ |   [A-Z_]+_CLIENT: |Exports (?:before|after) |"
-    r"(?:LOG: )?(?:Setting log level|Changing log level|Changed RPC_Debug|Changing custom RPC_Debug)"
+    r"(?:LOG: )?(?:Setting log level|Changing log level|Chang(?:ed|ing custom) RPC_Debug)"
 )
 _ADDRESS = re.compile(r"[Cc]lient (?:::ffff:)?(?P<client>\d+\.\d+\.\d+\.\d+)\b")
 
