@@ -94,11 +94,16 @@ class Server:
         self.machine.power_off()
 
     def run(self, command: str, timeout: float = 30) -> tuple[int, str]:
-        """Run a shell command on the host; return its exit status and what it printed."""
+        """Run a shell command on the host; return its exit status and what it printed.
+
+        One that takes longer than `timeout` seconds is ended, with status 124, as the console is
+        for one at a time.
+        """
         number = next(self._numbers)
         begin = len(self.machine.console)
-        self.machine.send(f"{number} {command}\n")
-        seen = self.machine.expect(rf"\n<{number} exit (\d+)>\n", timeout)
+        limited = f"timeout {timeout:g} sh -c {shlex.quote(command)}"
+        self.machine.send(f"{number} {limited}\n")
+        seen = self.machine.expect(rf"\n<{number} exit (\d+)>\n", timeout + 15)
         said = self.machine.console[begin : seen.match.start()]
         return int(seen.match[1]), said.strip("\n")
 
@@ -112,16 +117,22 @@ class Server:
 
     def start(self) -> str:
         """Start the container; return what it said by when its daemons serve."""
-        said = "/var/log/container"
         self.do("/host/container start /opt/venv/bin/python /host/driver.py start")
-        self.do(f"until grep -q 'driver: applied' {said}; do sleep 0.1; done", START)
-        return self.do(f"cat {said}")
+        return self._until_log_has("^driver: applied")
 
     def start_appliance(self) -> None:
-        """Start the container with all of the appliance; returns when nfsd serves."""
+        """Start the container with all of the appliance; returns when machines get addresses."""
         self.do("/host/container start env BOOTDROP_INTERFACE=eth0 bootdrop start")
-        # A line for each daemon that proved itself.
-        self.do("until grep -q '^nfsd: serving' /var/log/container; do sleep 0.1; done", START)
+        # A line for each daemon that proved itself; nfsd runs from the first layer on.
+        self._until_log_has("^dhcpd: serving")
+
+    def _until_log_has(self, pattern: str) -> str:
+        """Wait for a line of the container's; return all of them."""
+        log = "/var/log/container"
+        status, _ = self.run(f"until grep -q '{pattern}' {log}; do sleep 0.1; done", START)
+        said = self.do(f"cat {log}")
+        assert status == 0, f"no line /{pattern}/ within {START:g} s:\n{said}"
+        return said
 
     def export(self, *paths: str) -> str:
         """Have the daemons export these paths and no others; return what was said."""
