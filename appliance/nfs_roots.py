@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from appliance.alarm import Alarm
 from appliance.catalog.model import Catalog, RootCatalog
@@ -19,6 +19,7 @@ from appliance.events.hub import Event
 from appliance.events.leases import given_address
 from appliance.furnishing import Furnishing, Offered
 from appliance.menu import modules_of
+from appliance.network import Network
 from appliance.nfs import choice, export_numbers, leftovers
 from appliance.nfs.choice import Choice
 from appliance.nfs.export import Export, NfsService
@@ -32,6 +33,8 @@ from appliance.settings import Settings
 from appliance.situation import Situation
 from appliance.status import MachineStatus, NfsStatus
 from appliance.supervision import ALIVE
+
+_MOUNTS = Path("/proc/self/mountinfo")
 
 # Seconds. The host's own NFS server may end, or a volume may come to take layers.
 _ANOTHER_CHOICE = 30.0
@@ -69,6 +72,7 @@ class NfsRoots:
         self.layers = Layers(paths, chosen, self._furnishing.furnish, self.clients.is_busy)
         self._choice = Choice(None, "not decided yet")
         self._hosts_rpcbind = False
+        self._network: Network | None = None
         self._exports: tuple[Export, ...] = ()
         self._in_use_at_start = _in_use(Shelf(paths.machines))
         self._sizes: Mapping[PurePosixPath, Size] = {}
@@ -158,8 +162,21 @@ class NfsRoots:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return what is wrong with layers, a line each."""
-        return self.layers.notices
+        """Return what is wrong with layers, and what the host's own server may offer, in lines."""
+        return self.layers.notices + self._hosts_exports
+
+    @property
+    def _hosts_exports(self) -> tuple[str, ...]:
+        """Return what the admin may add to the host's exports, where its server is the one."""
+        if not self._choice.by_host or self._network is None:
+            return ()
+        volume = choice.host_folder(_MOUNTS.read_text(encoding="utf-8"), self._paths.boot)
+        subnet = self._network.subnet
+        return tuple(
+            f"for the host's /etc/exports: {choice.host_export(volume, subnet, root)}"
+            for root in self._roots.roots
+            if "nfs" in root.formats
+        )
 
     def hear(self, event: Event) -> None:
         """Take in what a daemon said of a machine."""
@@ -193,6 +210,7 @@ class NfsRoots:
     def reconciled(self, situation: Situation) -> None:
         """Unmount what the server has been told to drop."""
         self.clients.serve(situation)
+        self._network = situation.network
         if self._unsettled and situation.nfs.exports == self._exports:
             self._settling.within(_ANOTHER_SETTLING)
 

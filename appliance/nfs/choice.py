@@ -8,7 +8,6 @@ clients (nfs-ganesha issue 1358). So nothing of ours runs where somebody else se
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -38,6 +37,7 @@ class Choice:
 
     server: Literal["kernel", "ganesha"] | None
     why: str  # one line
+    by_host: bool = False  # somebody else on this host serves NFS
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,7 @@ def decide(wanted: Wanted, seen: Seen) -> Choice:
     if wanted == "off":
         return Choice(None, "BOOTDROP_NFS is off")
     if by := _somebody_else(seen):
-        return Choice(
-            None,
-            f"the host serves NFS itself ({by}); ours stays off, docs/nfs.md says what its exports "
-            "may offer",
-        )
+        return Choice(None, f"the host serves NFS itself ({by}); ours stays off", by_host=True)
     if wanted == "ganesha":
         return Choice("ganesha", "BOOTDROP_NFS is ganesha")
     if seen.no_nfsd is None:
@@ -104,7 +100,8 @@ async def _try_nfsd(paths: Paths) -> str | None:
         await leftovers.mount_control()
         await leftovers.mount_pipes(paths)
     except CommandFailed as failure:
-        return " ".join(failure.output.split()) or str(failure)
+        # What mount(8) says, without the advice behind it.
+        return " ".join(failure.output.split()).partition(" dmesg(1)")[0] or str(failure)
     return None
 
 
@@ -161,28 +158,23 @@ def foreign(sockets: str, registered: str, *, kernel_serves: bool) -> str | None
 _MOUNT = re.compile(r"\d+ \d+ (?P<device>\S+) (?P<root>\S+) (?P<point>\S+) ")
 
 
-def host_folder(mounts: str, folder: Path) -> str | None:
-    """Find in /proc/self/mountinfo where a volume lies in the file system that holds it.
+def host_folder(mounts: str, folder: Path) -> str:
+    """Return where a volume lies on the host, by /proc/self/mountinfo.
 
-    That is its path on the host when the host has that file system at `/`; the container cannot
-    know where else.
+    That is its path when the host has the file system that holds it at `/`; the container cannot
+    know where else it is.
     """
-    for line in mounts.splitlines():
-        match = _MOUNT.match(line)
-        if match and match["point"] == str(folder):
-            return match["root"]
-    return None
+    found = (match for line in mounts.splitlines() if (match := _MOUNT.match(line)))
+    return next((match["root"] for match in found if match["point"] == str(folder)), "…/boot")
 
 
-def host_exports(
-    volume: str, subnet: IPv4Network, roots: Iterable[PublishedRoot]
-) -> tuple[str, ...]:
-    """Return lines for the host's /etc/exports, one for each root; `volume` is its path there.
+def host_export(volume: str, subnet: IPv4Network, root: PublishedRoot) -> str:
+    """Return the line for the host's own /etc/exports with which it serves a root.
 
-    Read-only: the trees are what all machines' layers stand on, and never change.
+    Read-only: the tree is what all machines' layers stand on, and never changes.
     """
-    return tuple(
-        f'"{volume}/roots/{root.name}/{root.id}/tree" {subnet}'
-        f"(ro,async,no_root_squash,no_subtree_check,fsid={fsid(root.key, root.id, 'host')})"
-        for root in roots
+    number = fsid(root.key, root.id, "host")
+    return (
+        f'"{volume}/roots/{root.name}/{root.id}/tree" '
+        f"{subnet}(ro,async,no_root_squash,no_subtree_check,fsid={number})"
     )

@@ -136,7 +136,7 @@ def test_a_host_that_serves_nfs_keeps_its_server(server: Server) -> None:
         said = serve(server, ONE)
         assert (
             "choice: None: the host serves NFS itself (3 threads of the kernel's nfsd); ours stays "
-            "off, docs/nfs.md says what its exports may offer\n"
+            "off\n"
         ) in said
         assert server.serves("/srv", 3)
         server.stop()

@@ -11,7 +11,7 @@ from appliance.nfs.choice import (
     Wanted,
     decide,
     foreign,
-    host_exports,
+    host_export,
     host_folder,
 )
 from appliance.nfs.export import fsid
@@ -25,11 +25,7 @@ GANESHA_OF_HOST = Seen(0, ours=False, elsewhere="TCP port 2049 is taken", no_nfs
 
 
 def off(by: str) -> Choice:
-    return Choice(
-        None,
-        f"the host serves NFS itself ({by}); ours stays off, docs/nfs.md says what its exports may "
-        "offer",
-    )
+    return Choice(None, f"the host serves NFS itself ({by}); ours stays off", by_host=True)
 
 
 NO = "the kernel's nfsd cannot be had: mount: unknown filesystem type 'nfsd'."
@@ -103,14 +99,14 @@ MOUNTS = (
 
 def test_the_volume_is_found_on_the_host() -> None:
     assert host_folder(MOUNTS, Path("/srv/boot")) == "/home/lab/bootdrop/boot"
-    assert host_folder(MOUNTS, Path("/elsewhere")) is None
+    assert host_folder(MOUNTS, Path("/elsewhere")) == "…/boot"
 
 
 def test_the_host_may_export_versions_read_only() -> None:
     root = a_root("my root")
-    lines = host_exports("/home/lab/boot", IPv4Network("192.168.10.0/24"), (root,))
-    assert lines == (
-        '"/home/lab/boot/roots/my root/aabbccddeeff0011/tree" '
+    line = host_export("/home/lab/boot", IPv4Network("192.168.10.0/24"), root)
+    assert line == (
+        f'"/home/lab/boot/roots/my root/{root.id}/tree" '
         "192.168.10.0/24(ro,async,no_root_squash,no_subtree_check,"
-        f"fsid={fsid(root.key, root.id, 'host')})",
+        f"fsid={fsid(root.key, root.id, 'host')})"
     )
