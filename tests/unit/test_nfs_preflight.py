@@ -18,7 +18,7 @@ WHOLE = (
     *("DEVTMPFS_MOUNT", "BINFMT_SCRIPT"),
 )
 # Of x86-64 kernels, where Debian's tells by a file. Fedora 39: kernel-x86_64-fedora.config;
-# openSUSE: kernel-source, config/x86_64/default; of Arch and Ubuntu the same is known.
+# openSUSE: kernel-source, config/x86_64/default.
 DISTRIBUTION = "\n".join(
     [
         *(f"CONFIG_{name}=y" for name in ("NET", "INET", "PCI", "FILE_LOCKING", "MULTIUSER")),
