@@ -225,7 +225,8 @@ def _folders(folder: Path, depth: int) -> Iterator[PurePosixPath]:
     if depth == 0:
         yield PurePosixPath()
         return
-    with suppress(NotADirectoryError), os.scandir(folder) as entries:
+    # A volume of another making has no boot/machines yet; a layer may go meanwhile.
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
         names = sorted(
             each.name
             for each in entries

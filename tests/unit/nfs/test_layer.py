@@ -77,6 +77,10 @@ def test_a_layer_that_is_not_what_it_says_is_told_of_and_left(
     assert (layer.folder / "upper").is_dir()
 
 
+def test_a_volume_without_the_folder_has_no_layers(tmp_path: Path) -> None:
+    assert Shelf(tmp_path / "machines").scan() == ((), ())
+
+
 def test_links_among_the_layers_are_none(shelf: Shelf, tmp_path: Path) -> None:
     layer = shelf.make(a_record(), tmp_path / "tree", Overlay())
     os.rename(layer.folder.parent.parent, tmp_path / "elsewhere")
