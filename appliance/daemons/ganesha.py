@@ -41,10 +41,12 @@ _BAD = frozenset({"FATAL", "MAJ", "CRIT"})
 _REFUSED = re.compile(
     r"(?:MOUNT: Export entry \S+ does not|Access not|NFS4 not|Client \S+ is not) allow.*"
 )
-# The list of all exports, which comes with each change, and how talkative each part is to be.
+# The list of all exports, which comes with each change, how talkative each part is to be, and that
+# a connection was reset (104), as by each of our probes.
 _NOISE = re.compile(
     r"Export 0x[0-9a-f]+ |   [A-Z_]+_CLIENT: |Exports (?:before|after) |"
-    r"(?:LOG: )?(?:Setting log level|Changing log level|Chang(?:ed|ing custom) RPC_Debug)"
+    r"(?:LOG: )?(?:Setting log level|Changing log level|Chang(?:ed|ing custom) RPC_Debug)|"
+    r"svc_vc_wait: .* recv errno 104 "
 )
 _ADDRESS = re.compile(r"[Cc]lient (?:::ffff:)?(?P<client>\d+\.\d+\.\d+\.\d+)\b")
 

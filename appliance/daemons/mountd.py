@@ -10,12 +10,12 @@ from appliance.daemons.base import Daemon, NotServing, Program
 from appliance.daemons.nfsd import CONFIGURATION, folder, make_folders, not_by_kernel
 from appliance.events.hub import Event, printable
 from appliance.nfs import rpc
-from appliance.nfs.choice import MOUNT_PROGRAM, MOUNTD_PORT
+from appliance.nfs.choice import MOUNTD_PORT
 from appliance.ports import Port
 from appliance.situation import Situation
 
 _WRAPPERS = "etc/hosts.deny"
-_NULL = (MOUNT_PROGRAM, 3, 0)  # its procedure that does nothing (RFC 1813)
+_NULL = (rpc.MOUNT_PROGRAM, 3, 0)  # its procedure that does nothing (RFC 1813)
 _PATIENCE = 2.0  # seconds
 
 _CLIENT = re.compile(r"\bfrom \"?(?P<client>\d+\.\d+\.\d+\.\d+)\b")

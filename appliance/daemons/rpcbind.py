@@ -7,11 +7,14 @@ from ipaddress import IPv4Address
 
 from appliance.daemons.base import Daemon, NotServing, Program
 from appliance.nfs import rpc
+from appliance.nfs.choice import MOUNTD_PORT
 from appliance.ports import Port
 from appliance.situation import Situation
 
 _PATIENCE = 1.0  # seconds
 _LOOPBACK = IPv4Address("127.0.0.1")
+# Where version 3 of the NFS server's programs is, whichever server it is.
+_SERVED = {rpc.MOUNT_PROGRAM: MOUNTD_PORT, rpc.NFS_PROGRAM: rpc.NFS_PORT}
 _NULL = (100000, 2, 0)  # its own program's procedure that does nothing (RFC 1833)
 
 
@@ -52,9 +55,15 @@ class Rpcbind(Daemon):
         return (Port("tcp", server, rpc.RPCBIND_PORT), Port("udp", server, rpc.RPCBIND_PORT))
 
     async def probe(self, situation: Situation) -> None:
-        """Call it."""
+        """Call it, and tell it what it forgot when it was killed.
+
+        No NFS server tells it twice, and a new start of one makes machines wait.
+        """
         assert situation.network is not None
-        await asyncio.to_thread(_call, situation.network.server)
+        server = situation.network.server
+        await asyncio.to_thread(_call, server)
+        if situation.settings.nfs_version in ("auto", "3"):
+            await asyncio.to_thread(_tell_again, server)
 
 
 async def somebody_elses_answers() -> bool:
@@ -64,6 +73,20 @@ async def somebody_elses_answers() -> bool:
     except NotServing:
         return False
     return True
+
+
+def _tell_again(server: IPv4Address) -> None:
+    """Register what serves and is not registered. Raises NotServing."""
+    for program, port in _SERVED.items():
+        try:
+            rpc.call(server, port, (program, 3, 0), b"", _PATIENCE)
+        except (OSError, rpc.NotAnswered):
+            continue  # it registers itself before it answers
+        try:
+            if not rpc.registered_port(server, program, _PATIENCE):
+                rpc.register(program, port, _PATIENCE)
+        except (OSError, rpc.NotAnswered) as error:
+            raise NotServing(f"program {program} is not registered: {error}") from None
 
 
 def _call(address: IPv4Address) -> None:

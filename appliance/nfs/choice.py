@@ -16,15 +16,13 @@ from typing import Literal
 from appliance.catalog.model import PublishedRoot
 from appliance.nfs import leftovers
 from appliance.nfs.export import fsid
-from appliance.nfs.rpc import NFS_PORT
+from appliance.nfs.rpc import MOUNT_PROGRAM, NFS_PORT, NFS_PROGRAM
 from appliance.paths import Paths
 from appliance.run import CommandFailed, run
 
 Wanted = Literal["auto", "kernel", "ganesha", "off"]
 
 MOUNTD_PORT = 20048  # of IANA's list
-NFS_PROGRAM = 100003
-MOUNT_PROGRAM = 100005
 
 # `rpcinfo -p`: program, version, protocol, port, and a name that may be missing.
 _REGISTERED = re.compile(r"\s*(?P<program>\d+)\s+\d+\s+tcp\s+(?P<port>\d+)\b")

@@ -17,8 +17,9 @@ from pathlib import PurePosixPath
 NFS_PORT = 2049
 RPCBIND_PORT = 111
 
-_PMAP, _NFS, _MOUNT = 100000, 100003, 100005
-_GETPORT = 3
+NFS_PROGRAM, MOUNT_PROGRAM = 100003, 100005
+_PMAP = 100000
+_SET, _GETPORT = 1, 3
 _MNT, _UMNT = 1, 3
 _GETATTR3 = 1
 _COMPOUND = 1
@@ -43,20 +44,39 @@ def look_by_v3(server: IPv4Address, path: PurePosixPath, patience: float) -> Non
 
     `patience` is in seconds for each of its calls. Raises NotAnswered, OSError.
     """
-    asked = struct.pack(">IIII", _MOUNT, 3, socket.IPPROTO_TCP, 0)
-    port = int.from_bytes(call(server, RPCBIND_PORT, (_PMAP, 2, _GETPORT), asked, patience)[:4])
+    port = registered_port(server, MOUNT_PROGRAM, patience)
     if not 0 < port < 1 << 16:
         raise NotRegistered("rpcbind does not know mountd's port")
     where = _opaque(str(path).encode())
-    mounted = call(server, port, (_MOUNT, 3, _MNT), where, patience)
+    mounted = call(server, port, (MOUNT_PROGRAM, 3, _MNT), where, patience)
     _good(mounted, "the mount is refused")
     (length,) = struct.unpack_from(">I", mounted, 4)
     attributes = call(
-        server, NFS_PORT, (_NFS, 3, _GETATTR3), _opaque(mounted[8 : 8 + length]), patience
+        server, NFS_PORT, (NFS_PROGRAM, 3, _GETATTR3), _opaque(mounted[8 : 8 + length]), patience
     )
-    call(server, port, (_MOUNT, 3, _UMNT), where, patience)
+    call(server, port, (MOUNT_PROGRAM, 3, _UMNT), where, patience)
     _good(attributes, "no attributes")
     _is_folder(attributes[4:8])
+
+
+def registered_port(server: IPv4Address, program: int, patience: float) -> int:
+    """Ask rpcbind by which TCP port a program's version 3 is had; 0 when it does not know.
+
+    Raises NotAnswered, OSError.
+    """
+    asked = struct.pack(">IIII", program, 3, socket.IPPROTO_TCP, 0)
+    return int.from_bytes(call(server, RPCBIND_PORT, (_PMAP, 2, _GETPORT), asked, patience)[:4])
+
+
+def register(program: int, port: int, patience: float) -> None:
+    """Tell the rpcbind of this host by which TCP port a program's version 3 is had.
+
+    It believes only who is on the same host and root there. Raises NotAnswered, OSError.
+    """
+    told = struct.pack(">IIII", program, 3, socket.IPPROTO_TCP, port)
+    answer = call(IPv4Address("127.0.0.1"), RPCBIND_PORT, (_PMAP, 2, _SET), told, patience)
+    if not int.from_bytes(answer[:4]):
+        raise NotAnswered(f"rpcbind does not take port {port} of program {program}")
 
 
 def look_by_v4(server: IPv4Address, path: PurePosixPath, patience: float) -> None:
@@ -69,7 +89,7 @@ def look_by_v4(server: IPv4Address, path: PurePosixPath, patience: float) -> Non
     operations += [struct.pack(">I", _LOOKUP4) + _opaque(name.encode()) for name in names]
     operations.append(struct.pack(">III", _GETATTR4, 1, _TYPE4))
     arguments = struct.pack(">III", 0, 0, len(operations)) + b"".join(operations)
-    answer = call(server, NFS_PORT, (_NFS, 4, _COMPOUND), arguments, patience)
+    answer = call(server, NFS_PORT, (NFS_PROGRAM, 4, _COMPOUND), arguments, patience)
     _good(answer, "the walk to it ends")
     # The type is the last of what comes.
     _is_folder(answer[-4:])

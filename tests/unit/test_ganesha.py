@@ -128,6 +128,8 @@ def test_a_name_that_a_machine_asks_for_makes_nobody_else_the_refused() -> None:
         (": EXPORT :INFO :Exports after update", True),
         (": EXPORT :INFO :MOUNT: Export entry /a does not allow access for client 10.0.0.1", False),
         (": STATE :EVENT :NFS Server Now NOT IN GRACE", False),
+        ("XPRT :WARN :svc_vc_wait: 0x7f2b70000b70 fd 14 recv errno 104 (will set dead)", True),
+        ("XPRT :WARN :svc_vc_wait: 0x7f2b70000b70 fd 14 recv errno 110 (will set dead)", False),
     ],
 )
 def test_the_list_of_all_exports_is_nobodys_business(line: str, noise: bool) -> None:
