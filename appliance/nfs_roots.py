@@ -33,6 +33,7 @@ from appliance.settings import Settings
 from appliance.situation import Situation
 from appliance.status import MachineStatus, NfsStatus
 from appliance.supervision import ALIVE
+from appliance.volume import refusal
 
 _MOUNTS = Path("/proc/self/mountinfo")
 
@@ -106,8 +107,10 @@ class NfsRoots:
             if programs.get("rpcbind") not in ALIVE:
                 self._hosts_rpcbind = await somebody_elses_answers()
             await self._choose()
-        except (CommandFailed, OSError) as error:
+        except CommandFailed as error:
             self._cannot(f"it cannot be found out what serves NFS here: {error}")
+        except OSError as error:
+            self._cannot(refusal(self._paths, error))
 
     async def _choose(self) -> None:
         chosen = await choice.choose(self._settings.nfs, self._paths)
@@ -134,7 +137,7 @@ class NfsRoots:
 
     def _cannot(self, why: str) -> None:
         self._choice = Choice(None, why)
-        self._fault("nfs", f"NFS: {why}")
+        self._fault("nfs", why)
         self._choosing.within(_ANOTHER_CHOICE)
 
     # --- what is asked for
@@ -234,9 +237,14 @@ class NfsRoots:
                 try:
                     await self._work()
                     self._fault("layers", None)
-                except (OSError, CommandFailed) as error:
-                    self._fault("layers", f"boot/machines: {error}")
-                    self._settling.within(_ANOTHER_CHOICE)
+                except CommandFailed as error:
+                    self._again_later(f"roots over NFS: {error}")
+                except OSError as error:
+                    self._again_later(refusal(self._paths, error))
+
+    def _again_later(self, why: str) -> None:
+        self._fault("layers", why)
+        self._settling.within(_ANOTHER_CHOICE)
 
     async def _work(self) -> None:
         if self._settings.nfs == "off":
