@@ -47,8 +47,8 @@ def test_a_card_without_a_driver_is_said_and_still_known_after_a_restart(
     empty_lab: Lab, drop: Callable[..., None], test_kernel: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "config").write_text(CONFIG)
-    empty_lab.drop(tmp_path / "config", "bzImage.config")
-    drop(test_kernel, "bzImage")
+    empty_lab.drop(tmp_path / "config", "old.config")
+    drop(test_kernel, "old")
     seen = boot_until_seen(empty_lab, "virtio-net-pci", "1af4:1000", NEWCOMER)
     sentence = (
         f"no driver built in for 1af4:1000 (seen at {NEWCOMER}): "
@@ -63,16 +63,16 @@ def test_a_card_without_a_driver_is_said_and_still_known_after_a_restart(
         " && make olddefconfig",
     }
     # A second later it is written down.
-    empty_lab.wait_status(lambda status: status.nfs["bzImage"] == wanted, 20, since=seen.time + 1)
+    empty_lab.wait_status(lambda status: status.nfs["old"] == wanted, 20, since=seen.time + 1)
     _, said = empty_lab.exec_appliance(["bootdrop", "kernels"])
     assert said.splitlines()[-3:] == [
-        "  bzImage: yes",
+        "  old: yes",
         f"    {sentence}",
         f"    {wanted['command']}",
     ]
     restarted = time.time()
     empty_lab.kill_appliance()
-    empty_lab.wait_status(lambda status: status.nfs.get("bzImage") == wanted, 30, since=restarted)
+    empty_lab.wait_status(lambda status: status.nfs.get("old") == wanted, 30, since=restarted)
 
 
 def test_a_kernel_that_cannot_boot_over_nfs_is_told_by_its_own_configuration(
