@@ -245,3 +245,13 @@ def _make_missing(parent: int, name: str) -> int:
     os.fchown(made, 0, 0)  # a setgid folder gives what is made in it its group
     os.fchmod(made, 0o755)
     return made
+
+
+def close_to_others(folder: Path) -> None:
+    """Let nobody but its owner into a folder; raises OSError.
+
+    A machine is root in its own root: a setuid file that it leaves there would make whoever can
+    reach that on the host root of the host.
+    """
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)

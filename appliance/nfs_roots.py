@@ -7,9 +7,10 @@ orchestrator has the server take that up; then what the server has dropped is un
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from appliance.alarm import Alarm
 from appliance.catalog.model import Catalog, RootCatalog
@@ -25,7 +26,8 @@ from appliance.nfs.choice import Choice
 from appliance.nfs.export import Export, NfsService
 from appliance.nfs.layer import Layer, Shelf
 from appliance.nfs.layers import Layers
-from appliance.nfs.way import Size
+from appliance.nfs.sizes import Size
+from appliance.nfs.storage import Image, Storage, Volume
 from appliance.nfs_clients import NfsClients
 from appliance.paths import Paths
 from appliance.run import CommandFailed
@@ -70,12 +72,15 @@ class NfsRoots:
             tell, progressed, self._mounted, paths, paths.nfs_state / "ganesha/v4recov/node0"
         )
         self._furnishing = Furnishing(paths, say)
-        self.layers = Layers(paths, chosen, self._furnishing.furnish, self.clients.is_busy)
+        self._storage = storage_of(chosen, paths)
+        self.layers = Layers(
+            paths, chosen, self._furnishing.furnish, self.clients.is_busy, storage=self._storage
+        )
         self._choice = Choice(None, "not decided yet")
         self._hosts_rpcbind = False
         self._network: Network | None = None
         self._exports: tuple[Export, ...] = ()
-        self._in_use_at_start = _in_use(Shelf(paths.machines))
+        self._in_use_at_start = _in_use(Shelf(self._storage.folder))
         self._sizes: Mapping[PurePosixPath, Size] = {}
         self._roots = RootCatalog()
         self._default: str | None = None
@@ -85,6 +90,7 @@ class NfsRoots:
         self._booting: set[tuple[str, str]] = set()  # machines, with the key of the root
         self._newly_mounted: set[PurePosixPath] = set()
         self._wanted = False  # what there should be has changed
+        self._wanting: asyncio.Task[None] | None = None  # a version is copied, as long as it takes
         self._unsettled = False  # exports that are gone are still mounted
         self._settling = Alarm(self._settle_again)
         self._choosing = Alarm(self._choose_again)
@@ -116,8 +122,8 @@ class NfsRoots:
         chosen = await choice.choose(self._settings.nfs, self._paths)
         if chosen.server is not None:
             await asyncio.to_thread(self.layers.start)
-            if self.layers.ways.best is None:
-                chosen = Choice(None, self.layers.ways.said)
+            if not self.layers.works:
+                chosen = Choice(None, self.layers.said)
             self._exports = self._numbered()
             self._wanted = True
             self._due.set()
@@ -160,7 +166,9 @@ class NfsRoots:
         return tuple(sorted({each.mac for each in self.layers.layers() if not each.is_shared}))
 
     def in_use(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the versions that a layer is over, by their root's name, served or not."""
+        """Return the versions in roots/ that layers need, by their root's name, served or not."""
+        if not self._storage.needs_versions:
+            return {}
         return self._in_use_at_start if self._choice.server is None else self.layers.in_use()
 
     @property
@@ -234,17 +242,40 @@ class NfsRoots:
             while True:
                 await self._due.wait()
                 self._due.clear()
-                try:
-                    await self._work()
-                    self._fault("layers", None)
-                except CommandFailed as error:
-                    self._again_later(f"roots over NFS: {error}")
-                except OSError as error:
-                    self._again_later(refusal(self._paths, error))
+                await self._try("layers", self._work())
+                if self.serves and self._wanted and self._wanting is None:
+                    self._wanting = tasks.create_task(self._try("roots", self._want()))
+                    self._wanting.add_done_callback(self._wanted_once)
 
-    def _again_later(self, why: str) -> None:
-        self._fault("layers", why)
+    async def _try(self, about: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+            self._fault(about, None)
+        except CommandFailed as error:
+            self._again_later(about, f"roots over NFS: {error}")
+        except OSError as error:
+            self._again_later(about, self._refusal(error))
+
+    def _refusal(self, error: OSError) -> str:
+        if self._paths.store in Path(error.filename or "/").parents:
+            return f"{self._storage.name}: {error.strerror}"
+        return refusal(self._paths, error)
+
+    def _again_later(self, about: str, why: str) -> None:
+        self._fault(about, why)
         self._settling.within(_ANOTHER_CHOICE)
+
+    async def _want(self) -> None:
+        """Have what there should be, while machines that are seen get their layers."""
+        self._wanted = False
+        self._progressed()
+        await asyncio.to_thread(self.layers.want, self._roots.roots, self._default)
+        self._publish()
+        self._progressed()
+
+    def _wanted_once(self, _: asyncio.Task[None]) -> None:
+        self._wanting = None
+        self._due.set()
 
     async def _work(self) -> None:
         if self._settings.nfs == "off":
@@ -263,10 +294,6 @@ class NfsRoots:
         while self._booting:
             mac, root = self._booting.pop()
             await asyncio.to_thread(self.layers.machine_boots, mac, root)
-            self._publish()
-        if self._wanted:
-            self._wanted = False
-            await asyncio.to_thread(self.layers.want, self._roots.roots, self._default)
             self._publish()
         while self._newly_mounted:
             await asyncio.to_thread(self.layers.mounted, self._newly_mounted.pop())
@@ -293,7 +320,7 @@ class NfsRoots:
 
     async def _measure(self) -> None:
         loop = asyncio.get_running_loop()
-        pause = _MEASURE
+        pause, told = _MEASURE, self.notices
         while True:
             await asyncio.sleep(pause)
             if not self.layers.layers():
@@ -302,9 +329,12 @@ class NfsRoots:
             try:
                 self._sizes = await asyncio.to_thread(self.layers.sizes)
             except OSError as error:
-                self._fault("sizes", f"boot/machines: not measured: {error}")
+                self._fault("sizes", f"{self._storage.name}: not measured: {error}")
                 continue
             self._fault("sizes", None)
+            if self.notices != told:
+                told = self.notices
+                self._progressed()
             pause = max(_MEASURE, _MEASURE_SHARE * (loop.time() - begun))
             self._publish()
 
@@ -320,7 +350,7 @@ class NfsRoots:
     @property
     def status(self) -> NfsStatus:
         """Return what serves roots, or why nothing does."""
-        way = self.layers.ways.said if self.serves else ""
+        way = self.layers.said if self.serves else ""
         return NfsStatus(self._choice.server, self._choice.why, way, len(self._exports))
 
     @property
@@ -355,6 +385,13 @@ class NfsRoots:
             is_writable=export is not None and export.writable,
             is_busy=export is not None and self.clients.is_busy(export),
         )
+
+
+def storage_of(chosen: Settings, paths: Paths) -> Storage:
+    """Return where machines' layers are to lie."""
+    if chosen.nfs_store == "volume":
+        return Volume(paths)
+    return Image(paths, chosen.store_size << 20 if chosen.store_size else None)
 
 
 def _in_use(shelf: Shelf) -> dict[str, tuple[str, ...]]:

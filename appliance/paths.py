@@ -39,6 +39,16 @@ class Paths:
         return self.boot / "machines"
 
     @property
+    def store_image(self) -> Path:
+        """The file with the file system that layers lie in."""
+        return self.machines / "store.ext4"
+
+    @property
+    def store(self) -> Path:
+        """Where that is mounted."""
+        return self.run / "store"
+
+    @property
     def exports(self) -> Path:
         """What NFS serves: a small file system of its own, of mount points and nothing else."""
         return self.run / "exports"

@@ -11,6 +11,7 @@ from appliance.catalog.model import Catalog
 from appliance.daemons import ALL
 from appliance.daemons.containment import landlock_works
 from appliance.network import read_interfaces, resolve
+from appliance.nfs import mounts
 from appliance.paths import Paths
 from appliance.provisions import rescue_roots
 from appliance.reconcile import everything, run_folders, write_tree
@@ -24,17 +25,27 @@ from appliance.store import Store
 def start(paths: Paths) -> None:
     """Check the settings, then become supervisord, which starts the orchestrator.
 
-    Raises InvalidSettings before anything is started.
+    Raises InvalidSettings before anything is started, OSError where something that is mounted in
+    Paths.run is in use.
     """
     chosen = settings_load.load(paths.settings)
     # What an earlier life of the container left would be started before it was checked.
-    for leftover in paths.run.iterdir() if paths.run.exists() else ():
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    clear(paths.run)
     run_folders(paths)
     situation = Situation(chosen, paths, entries.Menu())
     write_tree(Renderer(paths.templates).supervisord(situation, sys.executable), paths.run)
     configuration = paths.run / "etc/supervisor/supervisord.conf"
     become([sys.executable, "-m", "appliance.supervisord", "-c", str(configuration)])
+
+
+def clear(folder: Path) -> None:
+    """Empty a folder. Raises OSError before anything goes where something mounted in it is in use.
+
+    What is mounted there is machines': it is unmounted, and nothing of it deleted.
+    """
+    mounts.unmount_below(folder)
+    for leftover in folder.iterdir() if folder.exists() else ():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 async def render(paths: Paths, yaml_file: Path | None, target: Path) -> int:

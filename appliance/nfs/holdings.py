@@ -6,12 +6,14 @@ import errno
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from appliance.nfs import ways
+from appliance.files import close_to_others
+from appliance.nfs import overlay
 from appliance.nfs.export import EVERYBODY, Export
-from appliance.nfs.layer import Layer, Record, Shelf, close_to_others
+from appliance.nfs.layer import Layer, Record, Shelf
+from appliance.nfs.overlay import Place
+from appliance.nfs.sizes import Size
 from appliance.nfs.stage import Stage
-from appliance.nfs.way import Place, Size, Way
-from appliance.nfs.ways import Ways
+from appliance.nfs.storage import Storage
 from appliance.paths import Paths
 
 _WHY = {
@@ -19,7 +21,7 @@ _WHY = {
     "or the root was made anew; reset it, after saving what is missed from its folder upper",
     errno.EBUSY: "a mount of it lives on, of a container that was killed, which the kernel's NFS "
     "server still exports; it is tried again",
-    errno.ENOENT: "its version is gone from boot/roots",
+    errno.ENOENT: "its version is gone",
 }
 
 
@@ -30,11 +32,10 @@ class Holdings:
     `faults`, by what it is about, where they do not raise OSError.
     """
 
-    def __init__(self, paths: Paths, busy: Callable[[Export], bool]) -> None:
-        self._paths, self._busy = paths, busy
-        self._shelf = Shelf(paths.machines)
+    def __init__(self, paths: Paths, storage: Storage, busy: Callable[[Export], bool]) -> None:
+        self._paths, self._storage, self._busy = paths, storage, busy
+        self._shelf = Shelf(storage.folder, storage.name)
         self.stage = Stage(paths.exports)
-        self.ways = Ways((), "not looked at yet")
         self.layers: dict[PurePosixPath, Layer] = {}  # all that are on disk
         self.doomed: set[PurePosixPath] = set()  # layers to be deleted
         self.over: frozenset[PurePosixPath] = frozenset()  # layers that machines may only read
@@ -42,21 +43,17 @@ class Holdings:
 
     # The start
 
-    def open(self, layer_size: int) -> None:
-        """Find out how layers can be made, and mount those that are there. Raises OSError.
+    def open(self) -> None:
+        """Mount the layers that are there. Raises OSError.
 
-        `layer_size` is in bytes. Layers that no machine ever saw are doomed. Where no way works,
-        nothing is mounted.
+        Those that no machine ever saw are doomed.
         """
         self._shelf.open()
         if self._paths.roots.exists():
             close_to_others(self._paths.roots)
-        self.ways = ways.find(self._paths.machines, layer_size)
         found, faults = self._shelf.scan()
         self.faults = {fault: fault for fault in faults}
         self.layers = {each.path: each for each in found}
-        if not self.ways.every:  # ways.said has it; the layers' versions stay in use
-            return
         there = self.stage.open()
         for layer in found:
             if layer.record.furnished:
@@ -81,13 +78,13 @@ class Holdings:
 
     # Coming
 
-    def make(self, record: Record, way: Way, furnish: Callable[[Layer, Path], None]) -> Layer:
+    def make(self, record: Record, furnish: Callable[[Layer, Path], None]) -> Layer:
         """Make a layer, mount and furnish it; where that fails there is none. Raises OSError."""
-        place = self._tree(record.root, record.version)
-        layer = self._shelf.make(record, place, way)
+        tree = self._storage.tree(record.root, record.version)
+        layer = self._shelf.make(record, tree)
         self.layers[layer.path] = layer
         try:
-            self.stage.show(layer, layer.path, way, place)
+            self.stage.show(layer, layer.path, tree)
             furnish(layer, self.stage.point(layer.path))
             return self.record(layer, furnished=True, mark=self._mark(layer))
         except OSError:
@@ -98,11 +95,8 @@ class Holdings:
 
     def show(self, layer: Layer, path: PurePosixPath) -> None:
         """Have a path show a layer where nothing is mounted; what hinders it is a fault."""
-        way = self.ways.named(layer.record.way)
         try:
-            if way is None:
-                raise OSError(errno.EOPNOTSUPP, self.ways.said, "boot/machines")
-            self.stage.show(layer, path, way, self.place(layer).tree)
+            self.stage.show(layer, path, self.place(layer).tree)
             if path != layer.path and str(path) not in layer.record.also:
                 self.record(layer, also=(*layer.record.also, str(path)))
         except OSError as error:
@@ -203,25 +197,16 @@ class Holdings:
         """Return where a layer is."""
         record = layer.record
         point = next(iter(self.stage.showing(layer.path)), layer.path)
-        tree = self._tree(record.root, record.version)
-        return Place(layer.folder, tree, self.stage.point(point), record.mark)
+        tree = self._storage.tree(record.root, record.version)
+        return Place(layer.folder, tree, self.stage.point(point))
 
     def measure(self, places: dict[PurePosixPath, Place]) -> dict[PurePosixPath, Size]:
         """Measure mounted layers, by their paths. Raises OSError."""
-        measured: dict[PurePosixPath, Size] = {}
-        of_way = {path: each.record.way for path, each in tuple(self.layers.items())}
-        for way in self.ways.every:
-            paths = [path for path in places if of_way.get(path) == way.name]
-            sizes = way.sizes([places[path] for path in paths])
-            measured |= {p: size for p, size in zip(paths, sizes, strict=True) if size is not None}
-        return measured
+        sizes = overlay.sizes(tuple(places.values()))
+        return {p: size for p, size in zip(places, sizes, strict=True) if size is not None}
 
     def _mark(self, layer: Layer) -> str:
-        way = self.ways.named(layer.record.way)
-        return way.marks([self.place(layer)])[0] if way else ""
-
-    def _tree(self, root: str, version: str) -> Path:
-        return self._paths.roots / root / version / "tree"
+        return overlay.marks([self.place(layer)])[0]
 
 
 def why(error: OSError) -> str:

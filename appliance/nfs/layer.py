@@ -1,4 +1,4 @@
-"""Layers on disk: machines/HOLDER/ROOT/VERSION/ with layer.json, made and deleted by rename.
+"""Layers on disk: HOLDER/ROOT/VERSION/ with layer.json, made and deleted by rename.
 
 What lies in a layer was written by a machine: links, fifos and devices of any name. Nothing here
 looks into one; rm(1) deletes it.
@@ -13,15 +13,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from appliance.files import open_file
-from appliance.nfs import export
-from appliance.nfs.way import Way
-from appliance.nfs.ways import PROBE
+from appliance.files import close_to_others, open_file
+from appliance.nfs import export, overlay
+from appliance.nfs.probe import PROBE
 from appliance.run import CommandFailed, run_here
 
 RECORD = "layer.json"
@@ -30,6 +29,7 @@ _LONGEST = 1 << 20  # bytes of layer.json: a shared layer names the addresses of
 _DEPTH = 3
 _KEY = r"[A-Za-z0-9][A-Za-z0-9._~-]{0,99}"
 _VERSION = r"[0-9a-f]{16}"
+_NAME = r"^[^/.\x00][^/\x00]*$"
 _HOLDER = r"rw|ro|[0-9a-f]{2}(-[0-9a-f]{2}){5}"
 _PATH = rf"^(/{_KEY}/{_VERSION}/({_HOLDER})|/tftpboot/[0-9.]{{7,15}})$"
 
@@ -41,15 +41,14 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    root: str = Field(max_length=64)  # its name
+    root: str = Field(max_length=64, pattern=_NAME)  # its name
     key: str = Field(pattern=rf"^{_KEY}$")  # the name as paths take it
     version: str = Field(pattern=rf"^{_VERSION}$")
     holder: str = Field(pattern=rf"^({_HOLDER})$")
-    way: Literal["overlay", "image"] = "overlay"
     made_at: float = Field(ge=0)  # seconds since the epoch
     last_seen: float = Field(ge=0)  # when its machine got an address last
     furnished: bool = False  # what is not, no machine has ever seen
-    mark: str = Field(default="", max_length=100)  # Way.marks when it was furnished
+    mark: str = Field(default="", max_length=100)  # overlay.marks when it was furnished
     used: bool = False  # a machine mounted it or wrote to it
     keep: bool = False  # newer versions' paths show it too
     also: tuple[_Path, ...] = ()  # other paths that show it
@@ -103,10 +102,10 @@ class Layer:
 
 
 class Shelf:
-    """The folder machines/, which nobody else writes to."""
+    """The folder of layers, which nobody else writes to; `name` is what people know it by."""
 
-    def __init__(self, machines: Path) -> None:
-        self._machines = machines
+    def __init__(self, machines: Path, name: str = "boot/machines") -> None:
+        self._machines, self._name = machines, name
 
     def open(self) -> None:
         """Make the folder, for root alone; what was half made or deleted is put aside.
@@ -127,7 +126,7 @@ class Shelf:
             except (OSError, ValueError) as error:
                 why = error.strerror if isinstance(error, OSError) else "not what it should be"
                 faults.append(
-                    f"boot/machines/{path}/{RECORD}: {why}: this layer is not served; it can be "
+                    f"{self._name}: {path}/{RECORD}: {why}: this layer is not served; it can be "
                     "deleted when nothing in it is missed"
                 )
         return tuple(sorted(layers, key=lambda one: one.path)), tuple(faults)
@@ -143,12 +142,12 @@ class Shelf:
             raise ValueError("of another folder")
         return layer
 
-    def make(self, record: Record, tree: Path, way: Way) -> Layer:
+    def make(self, record: Record, tree: Path) -> Layer:
         """Make a layer that is seen when it is whole, not furnished yet. Raises OSError."""
         folder = self._folder(record)
         aside = Path(tempfile.mkdtemp(prefix=_MAKING, dir=self._machines))
         try:
-            way.make(tree, aside)
+            overlay.make(tree, aside)
             layer = Layer(record, aside)
             self._write(layer)
             for parent in (folder.parent.parent, folder.parent):
@@ -204,16 +203,6 @@ class Shelf:
 
     def _folder(self, record: Record) -> Path:
         return self._machines / record.holder / record.key / record.version
-
-
-def close_to_others(folder: Path) -> None:
-    """Let nobody but its owner into a folder; raises OSError.
-
-    A machine is root in its own root: a setuid file that it leaves there would make whoever can
-    reach that on the host root of the host.
-    """
-    if folder.stat().st_mode & 0o077:
-        folder.chmod(0o700)
 
 
 def _aside_name(machines: Path) -> Path:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 
@@ -31,8 +31,9 @@ from appliance.nfs.export import (
 from appliance.nfs.holdings import Holdings, why
 from appliance.nfs.layer import Layer, Record
 from appliance.nfs.room import NoRoom, candidates, is_outdated, require_free_space
-from appliance.nfs.way import Size
-from appliance.nfs.ways import Ways
+from appliance.nfs.sizes import Size
+from appliance.nfs.storage import Storage, Unusable
+from appliance.nfs.told import Told, tell
 from appliance.paths import Paths
 from appliance.settings import Settings
 
@@ -56,35 +57,28 @@ class _Seen:
     address: IPv4Address | None
 
 
-@dataclass(frozen=True)
-class _Told:
-    """What may be asked for at any time."""
-
-    exports: tuple[Export, ...] = ()
-    in_use: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    layers: tuple[Layer, ...] = ()
-    notices: tuple[str, ...] = ()
-
-
 class Layers:
     """Which layers there are to be, by what was built, seen and asked for.
 
     `furnish` is called with a new layer and where it is mounted, before any machine sees it; where
     it raises OSError there is no such layer. `busy` tells whether a machine has an export mounted.
-    `clock` gives seconds since the epoch.
+    `storage` is where they lie. `clock` gives seconds since the epoch.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         paths: Paths,
         chosen: Settings,
         furnish: Callable[[Layer, Path], None],
         busy: Callable[[Export], bool],
+        *,
+        storage: Storage,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._paths, self._settings = paths, chosen
+        self._settings, self._storage = chosen, storage
         self._furnish, self._clock = furnish, clock
-        self._holdings = Holdings(paths, busy)
+        self._holdings = Holdings(paths, storage, busy)
+        self.works, self.said = False, "not looked at yet"  # whether layers can be made, and how
         self._turn, self._wanting = threading.Lock(), threading.Lock()
         self._roots: tuple[PublishedRoot, ...] = ()
         self._default: str | None = None
@@ -92,14 +86,9 @@ class Layers:
         self._seen: dict[str, _Seen] = {}  # by holder
         self._asked: set[tuple[str, str]] = set()  # holders, with the keys of roots they booted
         self._pending: set[str] = set()  # holders with something to be shown by settle()
-        self._told = _Told()
+        self._told = Told()
 
     # What is told
-
-    @property
-    def ways(self) -> Ways:
-        """How layers can be made here, as start() found."""
-        return self._holdings.ways
 
     def exports(self) -> tuple[Export, ...]:
         """Return what machines may mount, sorted by path; each is mounted."""
@@ -116,7 +105,7 @@ class Layers:
     @property
     def notices(self) -> tuple[str, ...]:
         """Return what is wrong, a line each."""
-        return self._told.notices
+        return (*self._told.notices, *self._storage.notices())
 
     @contextmanager
     def _change(self) -> Iterator[Holdings]:
@@ -124,32 +113,22 @@ class Layers:
             try:
                 yield self._holdings
             finally:
-                self._told = self._tell()
-
-    def _tell(self) -> _Told:
-        holdings = self._holdings
-        staying = holdings.layers.keys() - holdings.doomed
-        versions: dict[str, set[str]] = {}
-        for layer in holdings.layers.values():
-            versions.setdefault(layer.record.root, set()).add(layer.record.version)
-        grown = tuple(
-            f"{holdings.layers[path]}: larger than {self._settings.layer_size} MiB, which is "
-            "BOOTDROP_LAYER_SIZE: its machine can only read it until it is reset"
-            for path in sorted(holdings.over & staying)
-        )
-        return _Told(
-            exports=tuple(map(holdings.export, sorted(holdings.stage.shown))),
-            in_use={name: tuple(sorted(versions[name])) for name in sorted(versions)},
-            layers=tuple(holdings.layers[path] for path in sorted(staying)),
-            notices=tuple(holdings.faults.values()) + grown,
-        )
+                self._told = tell(self._holdings, self._settings.layer_size)
 
     # The start and the end
 
     def start(self) -> None:
-        """Find out how layers can be made, and mount those that are there. Raises OSError."""
+        """Find out whether layers can be made, and mount those that are there. Raises OSError."""
+        try:
+            self.said, self.works = self._storage.begin(), True
+        except Unusable as reason:
+            self.said, self.works = str(reason), False
+        if self._storage.is_open:
+            self._open()
+
+    def _open(self) -> None:
         with self._change() as holdings:
-            holdings.open(self._settings.layer_size * _MIB)
+            holdings.open()
             if not self._settings.nfs_default_path:
                 for path in filter(is_default_path, tuple(holdings.stage.shown)):
                     holdings.stage.withdraw(path)
@@ -160,6 +139,7 @@ class Layers:
         """Unmount all; the layers stay. To be called when nothing is exported. Raises OSError."""
         with self._change() as holdings:
             holdings.stage.close()
+            self._storage.close()
 
     # What there should be
 
@@ -171,17 +151,19 @@ class Layers:
         """
         with self._wanting:
             served = tuple(root for root in roots if "nfs" in root.formats)
-            for root in served:
-                self._prepare(root)
+            if served and self._open_storage():
+                for root in served:
+                    self._prepare(root)
             with self._change():
                 self._roots, self._default = served, default
-                self._forget_prepared()
+                self._prepared &= {self._tree(root) for root in served}
                 for holder in EVERYBODY.values():
                     self._align(holder)
                 for holder, seen in self._seen.items():
                     if self._clock() - seen.at < _SEEN_LATELY:
                         self._align(holder)
                 self._drop_outdated()
+            self._keep_prepared()
 
     def machine_seen(self, mac: str, address: IPv4Address | None = None) -> None:
         """See to it that a machine which got an address finds its root. Raises ValueError."""
@@ -313,6 +295,12 @@ class Layers:
                 self._align(holder)
             settled = not holdings.stage.going
         self._sweep()
+        # Only roots that were named are known to be all; who is at it now keeps them afterwards.
+        if self._roots and self._wanting.acquire(blocking=False):
+            try:
+                self._keep_prepared()
+            finally:
+                self._wanting.release()
         return settled
 
     def sizes(self) -> Mapping[PurePosixPath, Size]:
@@ -336,7 +324,7 @@ class Layers:
             self._holdings.sweep()
         except OSError as error:
             with self._change() as holdings:
-                holdings.faults["sweep"] = f"boot/machines: not tidied up: {why(error)}"
+                holdings.faults["sweep"] = f"{self._storage.name}: not tidied up: {why(error)}"
 
     def _drop_outdated(self) -> None:
         """Let go of the layers of replaced versions in which nobody has anything."""
@@ -420,17 +408,30 @@ class Layers:
 
     # Making
 
+    def _open_storage(self) -> bool:
+        """Have a place for layers, which is made when the first root is to be served."""
+        if not self.works or self._storage.is_open:
+            return self.works
+        try:
+            self._storage.open()
+            self._open()
+        except (Unusable, OSError) as error:
+            said = str(error) if isinstance(error, Unusable) else why(error)
+            with self._change() as holdings:
+                holdings.faults["storage"] = f"roots over NFS: not served: {said}"
+            return False
+        with self._change() as holdings:
+            holdings.faults.pop("storage", None)
+        return True
+
     def _prepare(self, root: PublishedRoot) -> None:
         """Do what is done once for a version, while others have their turn."""
-        way, tree = self.ways.best, self._tree(root)
-        if way is None or tree in self._prepared:
+        tree = self._tree(root)
+        if tree in self._prepared:
             return
         subject = f"prepare {root.name}"
-        if way.takes_long:
-            with self._change() as holdings:
-                holdings.faults[subject] = f"root {root.name}: its image for NFS is being made"
         try:
-            way.prepare(tree)
+            self._storage.prepare(root.name, root.id)
         except OSError as error:
             with self._change() as holdings:
                 holdings.faults[subject] = f"root {root.name}: not served by NFS: {why(error)}"
@@ -439,19 +440,21 @@ class Layers:
             holdings.faults.pop(subject, None)
             self._prepared.add(tree)
 
-    def _forget_prepared(self) -> None:
-        trees = [self._tree(root) for root in self._roots]
-        self._prepared &= set(trees)
-        for way in self.ways.every:
-            try:
-                way.keep_prepared(trees)
-            except OSError as error:
-                self._holdings.faults["prepared"] = f"boot/machines: not tidied up: {why(error)}"
+    def _keep_prepared(self) -> None:
+        """Delete what was prepared for versions that are gone and have no layer any more."""
+        with self._turn:
+            records = [each.record for each in self._holdings.layers.values()]
+            kept = {(root.name, root.id) for root in self._roots}
+        try:
+            self._storage.keep(kept | {(each.root, each.version) for each in records})
+        except OSError as error:
+            with self._change() as holdings:
+                holdings.faults["tidy"] = f"{self._storage.name}: not tidied up: {why(error)}"
 
     def _make(self, root: PublishedRoot, holder: str) -> Layer | None:
         """Make a layer; None where that cannot be, which is a fault."""
-        way, now, faults = self.ways.best, self._clock(), self._holdings.faults
-        if way is None or self._tree(root) not in self._prepared:
+        now, faults = self._clock(), self._holdings.faults
+        if self._tree(root) not in self._prepared:
             return None
         path = layer_path(root.key, root.id, holder)
         record = Record(
@@ -459,13 +462,12 @@ class Layers:
             key=root.key,
             version=root.id,
             holder=holder,
-            way=way.name,
             made_at=now,
             last_seen=now,
         )
         try:
             self._make_room(holder)
-            layer = self._holdings.make(record, way, self._furnish)
+            layer = self._holdings.make(record, self._furnish)
         except NoRoom as reason:
             faults["room"] = str(reason)
             return None
@@ -478,7 +480,7 @@ class Layers:
 
     def _make_room(self, holder: str) -> None:
         """See to it that one more layer may be there; raises NoRoom, OSError."""
-        require_free_space(self._paths.machines)
+        require_free_space(self._storage.folder, self._storage.name)
         if holder in EVERYBODY.values():
             return
         machines = [each for each in self._staying() if not each.is_shared]
@@ -489,9 +491,9 @@ class Layers:
                 self._holdings.doom(layer)
                 return
         raise NoRoom(
-            f"boot/machines: {len(machines)} layers of machines are there, as many as "
+            f"{self._storage.name}: {len(machines)} layers of machines are there, as many as "
             "BOOTDROP_LAYERS allows, and all are in use or written to: reset some, or allow more"
         )
 
     def _tree(self, root: PublishedRoot) -> Path:
-        return self._paths.roots / root.name / root.id / "tree"
+        return self._storage.tree(root.name, root.id)

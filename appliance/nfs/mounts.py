@@ -62,6 +62,7 @@ class Mount:
     kind: str  # the file system's name
     source: str
     device: str  # MAJOR:MINOR
+    options: str = ""  # of the file system itself
 
 
 class _FileHandle(ctypes.Structure):
@@ -119,7 +120,8 @@ def _mount(line: bytes) -> Mount | None:
         device, point, kind, source = fields[2], fields[4], fields[end + 1], fields[end + 2]
     except (ValueError, IndexError):
         return None
-    return Mount(Path(_text(point)), _text(kind), _text(source), _text(device))
+    options = _text(fields[end + 3]) if len(fields) > end + 3 else ""
+    return Mount(Path(_text(point)), _text(kind), _text(source), _text(device), options)
 
 
 def _text(field: bytes) -> str:
@@ -156,11 +158,25 @@ def exports_root(folder: Path) -> None:
         return
     mount("bootdrop", folder, "tmpfs", _EXPORTS_OPTIONS, HARMLESS | MS_NOEXEC)
     try:
-        # Where the container's mounts are shared with the host, machines' roots are not to be.
-        mount("", folder, "", flags=_MS_PRIVATE)
+        make_private(folder)
     except OSError:
         unmount(folder)
         raise
+
+
+def make_private(point: Path) -> None:
+    """Keep what is mounted there out of the host, where the container's mounts are shared with it.
+
+    Raises OSError.
+    """
+    mount("", point, "", flags=_MS_PRIVATE)
+
+
+def unmount_below(folder: Path) -> None:
+    """Unmount all that is below a folder, the last one first. Raises OSError."""
+    for each in reversed(mounts()):
+        if folder in each.point.parents:
+            unmount(each.point)
 
 
 def remove_point(point: Path, top: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.nfs import mounts
-from appliance.nfs.way import Place, Size, du_marks, du_sizes
+from appliance.nfs.sizes import Size, du_marks, du_sizes
 
 _UPPER, _WORK = "upper", "work"
 
@@ -21,49 +22,49 @@ _UPPER, _WORK = "upper", "work"
 _OPTIONS = "index=on,nfs_export=on,metacopy=off,redirect_dir=on,xino=auto"
 
 
-class Overlay:
-    """Writable layers by overlayfs, which serves them to NFS since Linux 4.16."""
+@dataclass(frozen=True)
+class Place:
+    """Where a layer is: its own folder, the version's tree below it, and the mount."""
 
-    name = "overlay"
-    takes_long = False
+    folder: Path
+    tree: Path
+    point: Path
 
-    def prepare(self, tree: Path) -> None:
-        """Nothing is needed for a version."""
 
-    def keep_prepared(self, trees: Sequence[Path]) -> None:
-        """Nothing is kept for versions."""
+def make(tree: Path, folder: Path) -> None:
+    """Make what a layer consists of in an empty folder. Raises OSError."""
+    with mounts.by_descriptor(tree):  # it is there, and no link
+        (folder / _UPPER).mkdir()
+    # The root of the mount is this folder: its owner and mode are those of the machine's /.
+    status = tree.stat()
+    (folder / _UPPER).chmod(status.st_mode & 0o7777)
+    (folder / _WORK).mkdir(mode=0o700)
 
-    def make(self, tree: Path, folder: Path) -> None:
-        """Make what a layer consists of in an empty folder. Raises OSError."""
-        with mounts.by_descriptor(tree):  # it is there, and no link
-            (folder / _UPPER).mkdir()
-        # The root of the mount is this folder: its owner and mode are those of the machine's /.
-        status = tree.stat()
-        (folder / _UPPER).chmod(status.st_mode & 0o7777)
-        (folder / _WORK).mkdir(mode=0o700)
 
-    def mount(self, place: Place, source: str) -> None:
-        """Mount a layer. Raises OSError: ESTALE over another tree than it was made over.
+def mount(place: Place, source: str) -> None:
+    """Mount a layer. Raises OSError: ESTALE over another tree than it was made over.
 
-        EBUSY while another mount has it, of which nobody can see: a dead container's, that the
-        kernel's NFS server still remembers.
-        """
-        below = (place.tree, place.folder / _UPPER, place.folder / _WORK)
-        with mounts.by_descriptor(*below) as (lower, upper, work):
-            layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
-            mounts.mount(source, place.point, "overlay", f"{_OPTIONS},{layers}")
-        try:
-            # Where a file system below has no handles, overlayfs goes without and mounts all the
-            # same.
-            mounts.require_handles(place.point)
-        except OSError:
-            mounts.unmount(place.point)
-            raise
+    EBUSY while another mount has it, of which nobody can see: a dead container's, that the
+    kernel's NFS server still remembers.
+    """
+    below = (place.tree, place.folder / _UPPER, place.folder / _WORK)
+    with mounts.by_descriptor(*below) as (lower, upper, work):
+        layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
+        mounts.mount(source, place.point, "overlay", f"{_OPTIONS},{layers}")
+    try:
+        # Where a file system below has no handles, overlayfs goes without and mounts all the
+        # same.
+        mounts.require_handles(place.point)
+    except OSError:
+        mounts.unmount(place.point)
+        raise
 
-    def marks(self, places: Sequence[Place]) -> tuple[str, ...]:
-        """Return for each layer what changes when somebody writes to it. Raises OSError."""
-        return du_marks([place.folder / _UPPER for place in places])
 
-    def sizes(self, places: Sequence[Place]) -> tuple[Size | None, ...]:
-        """Return what each layer has of its own. Raises OSError."""
-        return du_sizes([place.folder / _UPPER for place in places])
+def marks(places: Sequence[Place]) -> tuple[str, ...]:
+    """Return for each layer what changes when somebody writes to it. Raises OSError."""
+    return du_marks([place.folder / _UPPER for place in places])
+
+
+def sizes(places: Sequence[Place]) -> tuple[Size | None, ...]:
+    """Return what each layer has of its own. Raises OSError."""
+    return du_sizes([place.folder / _UPPER for place in places])

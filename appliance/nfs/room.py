@@ -29,15 +29,20 @@ def candidates(layers: Iterable[Layer], now: float) -> list[Layer]:
     return sorted(unused, key=lambda each: (each.record.last_seen, each.path))
 
 
-def require_free_space(machines: Path) -> None:
-    """Raise OSError where the volume is so full that machines' writes would fill it."""
-    volume = os.statvfs(machines)
-    free = volume.f_bavail * volume.f_frsize
+def lacking(folder: Path) -> tuple[int, int]:
+    """Return how many bytes are free where a folder is, and how many shall be."""
+    volume = os.statvfs(folder)
     floor = min(_FLOOR, int(volume.f_blocks * volume.f_frsize * _SHARE))
+    return volume.f_bavail * volume.f_frsize, floor
+
+
+def require_free_space(folder: Path, name: str) -> None:
+    """Raise NoRoom where it is so full that machines' writes would fill it; OSError."""
+    free, floor = lacking(folder)
     if free < floor:
         raise NoRoom(
-            f"boot/machines: {free >> 20} MiB are free, {floor >> 20} MiB stay free: no new "
-            "layer is made; delete something"
+            f"{name}: {free >> 20} MiB are free, {floor >> 20} MiB stay free: no new layer is "
+            "made; delete something"
         )
 
 

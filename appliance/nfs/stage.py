@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 from pathlib import Path, PurePosixPath
 
-from appliance.nfs import mounts
+from appliance.nfs import mounts, overlay
 from appliance.nfs.layer import Layer
-from appliance.nfs.way import Place, Way
+from appliance.nfs.overlay import Place
 
 
 class Stage:
@@ -57,14 +57,14 @@ class Stage:
         self.shown[path] = layer.path
         return True
 
-    def show(self, layer: Layer, path: PurePosixPath, way: Way, tree: Path) -> None:
+    def show(self, layer: Layer, path: PurePosixPath, tree: Path) -> None:
         """Mount a layer at a path where nothing is. Raises OSError."""
         point = self.point(path)
         point.mkdir(mode=0o755, parents=True, exist_ok=True)
         try:
             mounted = next(iter(self.showing(layer.path)), None)
             if mounted is None:
-                way.mount(Place(layer.folder, tree, point), layer.source)
+                overlay.mount(Place(layer.folder, tree, point), layer.source)
             else:
                 mounts.bind(self.point(mounted), point)
         except OSError:

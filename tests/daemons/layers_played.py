@@ -14,21 +14,21 @@ import yaml
 from tests.lab.project import CHECKOUT, Project
 
 OLD, NEW = "00112233445566aa", "ffeeddccbbaa9988"
-# Devices of image files; compose.yaml names the rules for who needs them.
-LOOP_RULES = ("c 10:237 rmw", "b 7:* rmw")
 PLAYER = (CHECKOUT / "tests/daemons/clients/layers.py").read_text()
 
 
 class Life:
     """A container in which layers are played with until it ends or is killed."""
 
-    def __init__(self, boot: Path, *options: str, cap_drop: str = "") -> None:
+    def __init__(self, boot: Path, *options: str, cap_drop: str = "", loop: bool = True) -> None:
         service = yaml.safe_load((CHECKOUT / "compose.yaml").read_text())["services"]["appliance"]
         self.name = f"{Project().name}-layers-{uuid4().hex[:8]}"
         argv = ["docker", "run", "--rm", "--interactive", "--name", self.name, "--network", "none"]
         argv += ["--read-only", "--tmpfs", "/run", "--tmpfs", "/tmp", "--cap-drop", "ALL"]
         argv += [f"--cap-add={each}" for each in service["cap_add"] if each != cap_drop]
         argv += [f"--security-opt={each}" for each in service["security_opt"]]
+        rules = service["device_cgroup_rules"] if loop else ()
+        argv += [f"--device-cgroup-rule={each}" for each in rules]
         argv += [f"--volume={boot}:/boot", *options, Project().image("appliance")]
         argv += ["/opt/venv/bin/python", "-uc", PLAYER]
         self._process = subprocess.Popen(
@@ -70,11 +70,15 @@ class Volume:
         (tree / "usr/share").mkdir(parents=True, exist_ok=True)
         return {"name": name, "id": version} | said
 
-    def born(self, cap_drop: str = "", **settings: Any) -> Life:  # noqa: ANN401
+    def born(
+        self,
+        cap_drop: str = "",
+        *,
+        loop: bool = True,
+        **settings: Any,  # noqa: ANN401
+    ) -> Life:
         """Start a container, and the layers in it."""
-        rules = LOOP_RULES if settings.get("way") == "image" else ()
-        options = [f"--device-cgroup-rule={rule}" for rule in rules]
-        life = Life(self.boot, *options, cap_drop=cap_drop)
+        life = Life(self.boot, cap_drop=cap_drop, loop=loop)
         self._lives.callback(life.end)
         self.said = life.do("start", **settings)
         return life

@@ -122,7 +122,8 @@ class Server:
 
     def start_appliance(self) -> None:
         """Start the container with all of the appliance; returns when machines get addresses."""
-        self.do("/host/container start env BOOTDROP_INTERFACE=eth0 bootdrop start")
+        settings = "BOOTDROP_INTERFACE=eth0 BOOTDROP_STORE_SIZE=128"
+        self.do(f"/host/container start env {settings} bootdrop start")
         # A line for each daemon that proved itself; nfsd runs from the first layer on.
         self._until_log_has("^dhcpd: serving")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import sys
 import time
 from ipaddress import IPv4Address
@@ -17,9 +18,10 @@ from typing import Any
 
 from appliance.catalog.model import Arch, PublishedRoot
 from appliance.nfs import layers as module
-from appliance.nfs import mounts, overlay
+from appliance.nfs import mounts
 from appliance.nfs.export import Export
 from appliance.nfs.layer import Layer
+from appliance.nfs_roots import storage_of
 from appliance.paths import Paths
 from appliance.settings import Settings
 
@@ -35,6 +37,7 @@ class Player:
         self.now = 1e9
         self.refuse = False
         self.layers: module.Layers
+        self.storage: Any = None
 
     def furnish(self, layer: Layer, mounted: Path) -> None:
         """Write the machine's name, as appliance.nfs.contents does."""
@@ -46,14 +49,16 @@ class Player:
     def is_busy(self, export: Export) -> bool:
         return str(export.path) in self.busy
 
-    def start(self, way: str = "overlay", **settings: Value) -> str:
-        if way == "image":
-            overlay._OPTIONS = "no_such_option"
+    def start(self, **settings: Value) -> str:
+        chosen = Settings(**{"store_size": 128} | settings)
+        if self.storage is not None and self.storage._lock is not None:
+            os.close(self.storage._lock)  # as the orchestrator before this one ended
+        self.storage = storage_of(chosen, PATHS)
         self.layers = module.Layers(
-            PATHS, Settings(**settings), self.furnish, self.is_busy, lambda: self.now
+            PATHS, chosen, self.furnish, self.is_busy, storage=self.storage, clock=lambda: self.now
         )
         self.layers.start()
-        return self.layers.ways.said
+        return self.layers.said
 
     def want(self, *roots: dict[str, Value], default: str | None = None) -> None:
         self.layers.want(tuple(map(published, roots)), default)
@@ -62,6 +67,12 @@ class Player:
         """Return the seconds that it took."""
         begun = time.perf_counter()
         self.layers.machine_seen(mac, IPv4Address(address) if address else None)
+        return time.perf_counter() - begun
+
+    def boots(self, mac: str, root: str) -> float:
+        """Return the seconds that it took."""
+        begun = time.perf_counter()
+        self.layers.machine_boots(mac, root)
         return time.perf_counter() - begun
 
     def mounted(self, path: str) -> None:
@@ -97,6 +108,40 @@ class Player:
 
     def set(self, name: str, value: Value) -> None:
         setattr(self, name, set(value) if isinstance(value, list) else value)
+
+    # What lies in the store
+
+    def stored(self, *path: str) -> Value:
+        """Return the names of folders in a folder of layers, and their modes."""
+        folder = self.storage.folder.joinpath(*path)
+        return {
+            each.name: stat.S_IMODE(each.stat().st_mode)
+            for each in sorted(folder.iterdir())
+            if each.is_dir()
+        }
+
+    def copies(self) -> list[str]:
+        trees = self.storage.folder.parent / "trees"
+        return sorted(str(each.relative_to(trees)) for each in trees.glob("*/*"))
+
+    def store(self) -> Value:
+        """Return the store's size and what is free, in MiB, and how it is mounted."""
+        volume = os.statvfs(self.storage.folder)
+        (found,) = [each for each in mounts.mounts() if each.point == PATHS.store]
+        loop = Path("/sys/block", Path(found.source).name, "loop")
+        return {
+            "mib": volume.f_blocks * volume.f_frsize >> 20,
+            "free": volume.f_bavail * volume.f_frsize >> 20,
+            "direct": (loop / "dio").read_text().strip(),
+            "mode": stat.S_IMODE(PATHS.store.stat().st_mode),
+            "options": found.options,
+        }
+
+    def shell(self, script: str) -> str:
+        done = subprocess.run(
+            ["sh", "-c", script], stdout=-1, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        return f"{done.returncode} {done.stdout}"
 
     # What a machine does to its root; a server does it at the mount
 

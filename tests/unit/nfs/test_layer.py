@@ -12,8 +12,7 @@ import pytest
 from appliance.nfs import room
 from appliance.nfs.export import default_path, fsid
 from appliance.nfs.layer import Layer, Record, Shelf
-from appliance.nfs.overlay import Overlay
-from appliance.nfs.way import Size, du_marks, du_sizes
+from appliance.nfs.sizes import Size, du_marks, du_sizes
 
 VERSION, NEWER = "00112233445566aa", "ffeeddccbbaa9988"
 HOLDER = "52-54-00-12-34-56"
@@ -44,7 +43,7 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 def test_a_layer_that_was_written_is_read_again(shelf: Shelf, tmp_path: Path) -> None:
-    layer = shelf.make(a_record(), tmp_path / "tree", Overlay())
+    layer = shelf.make(a_record(), tmp_path / "tree")
     assert layer.folder == tmp_path / "machines" / HOLDER / "my-lab~1234" / VERSION
     changed = layer.changed(keep=True, also=(f"/my-lab~1234/{NEWER}/{HOLDER}",))
     shelf.write(changed)
@@ -65,13 +64,13 @@ def test_a_layer_that_was_written_is_read_again(shelf: Shelf, tmp_path: Path) ->
 def test_a_layer_that_is_not_what_it_says_is_told_of_and_left(
     shelf: Shelf, tmp_path: Path, text: str
 ) -> None:
-    layer = shelf.make(a_record(), tmp_path / "tree", Overlay())
+    layer = shelf.make(a_record(), tmp_path / "tree")
     (layer.folder / "layer.json").write_text(text)
     assert shelf.scan() == (
         (),
         (
-            f"boot/machines/{HOLDER}/my-lab~1234/{VERSION}/layer.json: not what it should be: this "
-            "layer is not served; it can be deleted when nothing in it is missed",
+            f"boot/machines: {HOLDER}/my-lab~1234/{VERSION}/layer.json: not what it should be: "
+            "this layer is not served; it can be deleted when nothing in it is missed",
         ),
     )
     assert (layer.folder / "upper").is_dir()
@@ -82,7 +81,7 @@ def test_a_volume_without_the_folder_has_no_layers(tmp_path: Path) -> None:
 
 
 def test_links_among_the_layers_are_none(shelf: Shelf, tmp_path: Path) -> None:
-    layer = shelf.make(a_record(), tmp_path / "tree", Overlay())
+    layer = shelf.make(a_record(), tmp_path / "tree")
     os.rename(layer.folder.parent.parent, tmp_path / "elsewhere")
     layer.folder.parent.parent.symlink_to(tmp_path / "elsewhere")
     assert shelf.scan() == ((), ())
@@ -92,7 +91,7 @@ def test_what_a_crash_left_is_put_aside_and_deleted(shelf: Shelf, tmp_path: Path
     machines = tmp_path / "machines"
     for name in (".new-x", ".old-y", ".probe-z"):
         (machines / name / "deep").mkdir(parents=True)
-    layer = shelf.make(a_record(), tmp_path / "tree", Overlay())
+    layer = shelf.make(a_record(), tmp_path / "tree")
     shelf.open()
     shelf.put_aside(layer)
     assert {each.name[:5] for each in machines.iterdir()} == {".old-"}
@@ -170,7 +169,7 @@ def test_a_part_of_the_volume_stays_free(
     volume = SimpleNamespace(f_frsize=4096, f_blocks=gib << 18, f_bavail=free_mib << 8)
     monkeypatch.setattr(room.os, "statvfs", lambda _: volume)
     try:
-        room.require_free_space(Path("/"))
+        room.require_free_space(Path("/"), "boot/machines")
     except room.NoRoom as reason:
         assert refused, reason
     else:

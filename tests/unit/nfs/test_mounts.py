@@ -19,8 +19,8 @@ a line that is none
 
 def test_mountinfo_is_read_with_its_escapes_and_without_its_optional_fields() -> None:
     assert parse_mounts(LINES) == (
-        Mount(Path("/proc"), "proc", "proc", "0:21"),
-        Mount(Path("/run/my lab\\x\t"), "overlay", "bootdrop/a/b", "0:77"),
+        Mount(Path("/proc"), "proc", "proc", "0:21", "rw"),
+        Mount(Path("/run/my lab\\x\t"), "overlay", "bootdrop/a/b", "0:77", "rw,index=on"),
     )
 
 

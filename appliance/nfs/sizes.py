@@ -1,4 +1,4 @@
-"""What a way to make layers has to offer, and what layers in folders are measured with.
+"""How much is in a folder that a machine writes to.
 
 A machine's root may have folders of any depth, links and fifos in it: du(1) neither follows nor
 opens them, and goes deeper than paths can be long (fts(3) with FTS_CWDFD).
@@ -10,15 +10,10 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from appliance.run import CommandFailed, run_here
 
 _AT_ONCE = 500  # folders for one du: far below the limit of a command line
-
-
-class NoWay(Exception):
-    """Layers cannot be made in this manner here; one line says why."""
 
 
 @dataclass(frozen=True)
@@ -27,46 +22,6 @@ class Size:
 
     files: int  # and folders, links, …
     bytes: int  # on the disk
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a layer is: its own folder, the version's tree below it, and the mount."""
-
-    folder: Path
-    tree: Path
-    point: Path
-    mark: str = ""  # what Way.marks gave when it was new
-
-
-class Way(Protocol):
-    """A manner of making a writable copy of a tree that is a mount of its own."""
-
-    @property
-    def name(self) -> str:
-        """What layer.json calls it."""
-
-    @property
-    def takes_long(self) -> bool:
-        """Tell whether prepare() reads and writes the whole tree."""
-
-    def prepare(self, tree: Path) -> None:
-        """Do what is done once for each version. Raises OSError."""
-
-    def keep_prepared(self, trees: Sequence[Path]) -> None:
-        """Delete what prepare() made for other versions. Raises OSError."""
-
-    def make(self, tree: Path, folder: Path) -> None:
-        """Make what a layer consists of in an empty folder. Raises OSError."""
-
-    def mount(self, place: Place, source: str) -> None:
-        """Mount a layer; `source` is the device that /proc/mounts is to show. Raises OSError."""
-
-    def marks(self, places: Sequence[Place]) -> tuple[str, ...]:
-        """Return for each mounted layer what changes when somebody writes to it; "" if unknown."""
-
-    def sizes(self, places: Sequence[Place]) -> tuple[Size | None, ...]:
-        """Return what each mounted layer has of its own; None for one that went meanwhile."""
 
 
 def du_marks(folders: Sequence[Path]) -> tuple[str, ...]:

@@ -1,0 +1,39 @@
+"""What is told of layers at any time, while somebody changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from appliance.nfs.export import Export
+from appliance.nfs.holdings import Holdings
+from appliance.nfs.layer import Layer
+
+
+@dataclass(frozen=True)
+class Told:
+    """What may be asked for at any time."""
+
+    exports: tuple[Export, ...] = ()
+    in_use: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def tell(holdings: Holdings, layer_size: int) -> Told:
+    """Read it off what there is; `layer_size` is what a layer may have, in MiB."""
+    staying = holdings.layers.keys() - holdings.doomed
+    versions: dict[str, set[str]] = {}
+    for layer in holdings.layers.values():
+        versions.setdefault(layer.record.root, set()).add(layer.record.version)
+    grown = tuple(
+        f"{holdings.layers[path]}: larger than {layer_size} MiB, which is "
+        "BOOTDROP_LAYER_SIZE: its machine can only read it until it is reset"
+        for path in sorted(holdings.over & staying)
+    )
+    return Told(
+        exports=tuple(map(holdings.export, sorted(holdings.stage.shown))),
+        in_use={name: tuple(sorted(versions[name])) for name in sorted(versions)},
+        layers=tuple(holdings.layers[path] for path in sorted(staying)),
+        notices=tuple(holdings.faults.values()) + grown,
+    )
