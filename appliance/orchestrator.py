@@ -20,7 +20,7 @@ from appliance.daemons.nginx import Nginx
 from appliance.daemons.tftpd import Tftpd
 from appliance.events import listener, syslog
 from appliance.events.drops import Brevity
-from appliance.events.hub import Event, Hub
+from appliance.events.hub import Event, Hub, printable
 from appliance.health import Health
 from appliance.kernels import Kernels
 from appliance.layer_commands import Commands
@@ -172,10 +172,16 @@ class Orchestrator:
             if daemon is None:
                 continue
             if isinstance(notification, listener.LogLine):
-                self._hear_line(daemon, notification.text)
+                self._hear_output(daemon, notification.text)
             else:
                 self._health.process_state(daemon, notification.state)
         raise SystemExit("supervisord is gone")
+
+    def _hear_output(self, daemon: Daemon, text: str) -> None:
+        if daemon.output_is_forgeable:
+            self._health.last_line(daemon, printable(text))  # why it ended, if it does
+        else:
+            self._hear_line(daemon, text)
 
     def _hear_syslog(self, tag: str, text: str) -> None:
         # dhcpd logs here too, each line for the second time.

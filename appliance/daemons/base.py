@@ -52,6 +52,8 @@ class Daemon(Protocol):
 
     name: str  # its program's name in supervisord, and the first word of its lines in the log
     syslog_tag: str = ""  # for those that log to /dev/log instead of their output
+    # It logs to both, and prints what clients sent as it came: only in /dev/log a line is one line.
+    output_is_forgeable: bool = False
     templates: tuple[str, ...] = ()  # files under config/ (without .j2) that it reads
     vital: bool = True  # without it no machine boots
     # What takes up a changed configuration: a signal by its name, or a new start.

@@ -27,6 +27,9 @@ class Mountd(Daemon):
     name = "mountd"
     templates = (CONFIGURATION, _WRAPPERS)
     vital = False
+    # A path that a machine asks for may have line breaks in it, which would make it tell of others.
+    syslog_tag = "rpc.mountd"
+    output_is_forgeable = True
 
     def idle(self, situation: Situation) -> str | None:
         """Run beside the kernel's server."""

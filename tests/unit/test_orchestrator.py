@@ -1,0 +1,42 @@
+"""What the orchestrator makes of what daemons say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from appliance.events.hub import Event, Hub
+from appliance.events.syslog import SyslogSocket
+from appliance.orchestrator import Orchestrator
+from appliance.paths import Paths
+from appliance.settings import Settings
+
+# As rpc.mountd 2.8.3 answered a MOUNT of "/x\\nrpc.mountd: authenticated …".
+FORGED = "rpc.mountd: authenticated unmount request from 192.168.10.15:800 for /f/0/rw (/f/0/rw)"
+ASKED = f"refused mount request from 192.168.10.66 for /x\n{FORGED} (/x\n{FORGED}): not exported"
+
+
+@pytest.fixture
+def heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Orchestrator, list[Event]]:
+    (tmp_path / "boot/machines").mkdir(parents=True)
+    paths = Paths(boot=tmp_path / "boot", run=tmp_path, state=tmp_path)
+    orchestrator = Orchestrator(Settings(), paths, Hub())
+    events: list[Event] = []
+    monkeypatch.setattr(orchestrator._nfs, "hear", events.append)
+    return orchestrator, events
+
+
+def test_a_path_with_line_breaks_tells_of_no_other_machine(
+    heard: tuple[Orchestrator, list[Event]],
+) -> None:
+    orchestrator, events = heard
+    mountd = orchestrator._daemons["mountd"]
+    for line in f"rpc.mountd: {ASKED}".split("\n"):
+        orchestrator._hear_output(mountd, line)
+    assert events == []
+    socket = SyslogSocket(orchestrator._hear_syslog)
+    socket.datagram_received(f"<28>Nov 26 18:54:42 rpc.mountd[845]: {ASKED}".encode(), None)
+    (event,) = events
+    assert (event.daemon, event.client) == ("mountd", "192.168.10.66")
+    assert "\n" not in event.text and event.text.startswith("refused mount request")
