@@ -123,6 +123,10 @@ class Furnishing:
                     self._done.add(done)
                     yield layer, partial(self._put_modules, modules)
 
+    def again(self, layer: Layer) -> None:
+        """Have due() yield a layer again, which could not be given what it needs."""
+        self._done = {each for each in self._done if each[0] != layer.path}
+
     def _kernels_of(self, layer: Layer) -> set[PurePosixPath]:
         """Return the kernels that machines boot with a layer, as far as that is known."""
         key, offered = layer.record.key, self._offered

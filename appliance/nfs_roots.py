@@ -25,7 +25,8 @@ from appliance.nfs import choice, export_numbers, leftovers
 from appliance.nfs.choice import Choice
 from appliance.nfs.export import Export, NfsService
 from appliance.nfs.layer import Layer, Shelf
-from appliance.nfs.layers import Layers
+from appliance.nfs.layers import Layers, Refused
+from appliance.nfs.room import NoRoom
 from appliance.nfs.sizes import Size
 from appliance.nfs.storage import Image, Storage, Volume
 from appliance.nfs_clients import NfsClients
@@ -300,8 +301,25 @@ class NfsRoots:
         if self._unsettled:
             self._unsettled = not await asyncio.to_thread(self.layers.settle)
             self._publish()
-        for layer, put in self._furnishing.due(self.layers.layers()):
-            await asyncio.to_thread(self.layers.refurnish, layer.path, put)
+        shown = {each.path for each in self.layers.exports()}
+        # What the system does not let us mount is told of, and may be mounted later.
+        mounted = [
+            each
+            for each in self.layers.layers()
+            if shown.intersection((each.path, *map(PurePosixPath, each.record.also)))
+        ]
+        for layer, put in self._furnishing.due(mounted):
+            try:
+                await asyncio.to_thread(self.layers.refurnish, layer.path, put)
+            except Refused:  # somebody reset it meanwhile
+                self._furnishing.again(layer)
+                continue
+            except NoRoom as reason:
+                self._furnishing.again(layer)
+                self._fault("modules", str(reason))
+                self._settling.within(_ANOTHER_CHOICE)
+                break
+            self._fault("modules", None)
             if self._seen or self._booting:
                 self._due.set()
                 break

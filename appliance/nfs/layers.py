@@ -199,8 +199,10 @@ class Layers:
     def refurnish(self, path: PurePosixPath, furnish: Callable[[Layer, Path], None]) -> None:
         """Put more into a layer, as ours: it does not count as written by its machine.
 
-        Raises OSError, and Refused where no such layer is mounted.
+        Raises OSError, Refused where no such layer is mounted, and NoRoom where modules for each
+        machine that asks for an address would fill the volume.
         """
+        require_free_space(self._paths.machines)
         with self._change() as holdings:
             layer = holdings.layers.get(path)
             if layer is None or not holdings.stage.showing(path):

@@ -1,0 +1,88 @@
+"""What serves roots over NFS goes on when a layer cannot have what it should."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from appliance.catalog.model import ModulesLayer
+from appliance.furnishing import Offered
+from appliance.nfs import layers, room
+from appliance.nfs.choice import Choice
+from appliance.nfs.layer import Layer, Record
+from appliance.nfs.layers import Refused
+from appliance.nfs_roots import NfsRoots
+from appliance.paths import Paths
+from appliance.settings import Settings
+
+KERNEL = PurePosixPath("kernels/bzImage/00112233445566aa/kernel")
+MODULES = ModulesLayer("1" * 16, "6.1.192", "modules.tar", PurePosixPath("modules/1/m.gz"), 0)
+
+
+class Played:
+    """Machines' layers over the default root, for whose kernel there are modules."""
+
+    def __init__(self, tmp_path: Path, *, mounted: bool) -> None:
+        (tmp_path / "machines").mkdir()
+        self.faults: dict[str, str | None] = {}
+        self.nfs = NfsRoots(
+            Settings(),
+            Paths(boot=tmp_path, state=tmp_path, run=tmp_path),
+            tell=print,
+            changed=lambda: None,
+            progressed=lambda: None,
+            say=print,
+            fault=self.faults.__setitem__,
+        )
+        self.nfs._choice = Choice("kernel", "")
+        self.nfs._furnishing.offers(Offered({KERNEL: MODULES}, (), KERNEL, "fedora"))
+        record = Record(
+            root="fedora",
+            key="fedora",
+            version="00112233445566aa",
+            holder="52-54-00-12-34-56",
+            made_at=1,
+            last_seen=1,
+            furnished=True,
+        )
+        layer = Layer(record, tmp_path)
+        with self.nfs.layers._change() as holdings:
+            holdings.layers[layer.path] = layer
+            if mounted:
+                holdings.stage.shown[layer.path] = layer.path
+
+    def work(self) -> None:
+        asyncio.run(self.nfs._work())
+
+
+def test_a_layer_that_cannot_be_mounted_is_given_no_modules(tmp_path: Path) -> None:
+    Played(tmp_path, mounted=False).work()
+
+
+def test_a_layer_that_is_reset_meanwhile_hinders_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[PurePosixPath] = []
+
+    def refurnish(path: PurePosixPath, furnish: Callable[[Layer, Path], None]) -> None:
+        asked.append(path)
+        raise Refused("no such layer is mounted")
+
+    played = Played(tmp_path, mounted=True)
+    monkeypatch.setattr(played.nfs.layers, "refurnish", refurnish)
+    played.work()
+    played.work()
+    assert len(asked) == 2
+
+
+def test_modules_do_not_fill_the_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(machines: Path) -> None:
+        raise room.NoRoom(f"{machines}: full")
+
+    monkeypatch.setattr(layers, "require_free_space", full)
+    played = Played(tmp_path, mounted=True)
+    played.work()
+    assert played.faults == {"modules": f"{tmp_path}/machines: full"}
