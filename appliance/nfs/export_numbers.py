@@ -47,7 +47,8 @@ def given_numbers(
         raise ValueError(f"{len(wanted)} exports: nfs-ganesha has numbers for {_LAST}")
     given = dict(known)
     new = [fsid for fsid in wanted if fsid not in given]
-    unwanted = iter([fsid for fsid in given if fsid not in set(wanted)])
+    in_use = set(wanted)
+    unwanted = iter([fsid for fsid in given if fsid not in in_use])
     while len(given) + len(new) > _LAST - _FIRST + 1:
         del given[next(unwanted)]
     taken = set(given.values())
@@ -69,7 +70,9 @@ def recorded(content: bytes | None) -> dict[uuid.UUID, int]:
     except (ValueError, AttributeError):
         return {}
     given: dict[uuid.UUID, int] = {}
+    taken: set[int] = set()
     for fsid, number in pairs:
-        if type(number) is int and _FIRST <= number <= _LAST and number not in given.values():
+        if type(number) is int and _FIRST <= number <= _LAST and number not in taken:
+            taken.add(number)
             given[fsid] = number
     return given

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import time
 import uuid
 from pathlib import Path
 
@@ -54,3 +56,11 @@ def test_a_record_outlives_whoever_made_it(tmp_path: Path) -> None:
     first = numbered(exports, tmp_path)
     assert [export.path for export in first] == [export.path for export in exports]
     assert numbered(reversed(exports), tmp_path) == tuple(reversed(first))
+
+
+def test_a_full_record_is_read_and_kept_in_no_time() -> None:
+    full = {uuid.uuid5(FIRST, str(number)): number for number in range(1, 65535)}
+    content = json.dumps({str(fsid): number for fsid, number in full.items()}).encode()
+    begun = time.process_time()
+    assert given_numbers(recorded(content), list(full)[:300]) == full
+    assert time.process_time() - begun < 3  # the orchestrator waits; it was two minutes
