@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
+from appliance.bounded import put
 from appliance.catalog.model import ModulesLayer, PublishedRoot
 from appliance.entries import OVER_NFS
 from appliance.events.hub import Event
@@ -27,11 +27,8 @@ from appliance.run import CommandFailed
 _FETCHED = re.compile(
     rf"\b{OVER_NFS}/(?P<root>[^/\s]+)/(?P<kernel>kernels/[^/\s]+/[0-9a-f]{{16}}/kernel)(?=\s|$)"
 )
-_MOST_MACHINES = 4096  # anybody can ask for an address
 
 Put = Callable[[Layer, Path], None]
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -74,13 +71,13 @@ class Furnishing:
     def hear(self, event: Event) -> Fetched | None:
         """Take in what a machine asked for; return what it will mount, where that tells it."""
         if (address := given_address(event)) is not None:
-            _put(self._addresses, str(address), event.client)
+            put(self._addresses, str(address), event.client)
         match = _FETCHED.search(event.text) if event.kind in ("http", "tftp") else None
         mac = self._addresses.get(event.client)
         if match is None or mac is None:
             return None
         fetched = Fetched(mac, match["root"], PurePosixPath(match["kernel"]))
-        _put(self._fetched, (mac, fetched.root), fetched.kernel)
+        put(self._fetched, (mac, fetched.root), fetched.kernel)
         return fetched
 
     # --- a new layer
@@ -147,10 +144,3 @@ class Furnishing:
                 self._say(f"{layer}: it has the modules of {modules.version} now")
         except ModulesNotPut as reason:
             self._say(f"{layer}: no modules of {modules.version}: {reason}")
-
-
-def _put(table: dict[_Key, _Value], key: _Key, value: _Value) -> None:
-    table.pop(key, None)
-    table[key] = value
-    if len(table) > _MOST_MACHINES:
-        del table[next(iter(table))]

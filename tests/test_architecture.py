@@ -34,7 +34,7 @@ LAYERS = (
     ("catalog", "copies", "settings_docs", "settings_load"),
     ("ports",),
     ("neopxe", "ethernet"),
-    ("settings", "paths", "run", "files", "alarm", "supervisord"),
+    ("settings", "paths", "run", "files", "alarm", "bounded", "supervisord"),
     ("hosts", "ip_parameter", "settings_types"),
 )
 ORDER = {module: depth for depth, layer in enumerate(LAYERS) for module in layer}

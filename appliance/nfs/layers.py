@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 
+from appliance.bounded import put
 from appliance.catalog.model import PublishedRoot
 from appliance.nfs.export import (
     EVERYBODY,
@@ -84,7 +85,7 @@ class Layers:
         self._default: str | None = None
         self._prepared: set[Path] = set()  # versions that layers can be made over
         self._seen: dict[str, _Seen] = {}  # by holder
-        self._asked: set[tuple[str, str]] = set()  # holders, with the keys of roots they booted
+        self._asked: dict[tuple[str, str], None] = {}  # holders, with keys of roots they booted
         self._pending: set[str] = set()  # holders with something to be shown by settle()
         self._told = Told()
 
@@ -172,7 +173,7 @@ class Layers:
             for other, seen in self._seen.items():
                 if other != holder and address is not None and seen.address == address:
                     self._seen[other] = _Seen(seen.at, None)
-            self._seen[holder] = _Seen(self._clock(), address)
+            put(self._seen, holder, _Seen(self._clock(), address))
             self._align(holder)
 
     def machine_boots(self, mac: str, root: str) -> None:
@@ -183,7 +184,7 @@ class Layers:
         holder = holder_of(mac)
         with self._change():
             if root in {each.key for each in self._roots}:
-                self._asked.add((holder, root))
+                put(self._asked, (holder, root), None)
                 self._align(holder)
 
     def mounted(self, path: PurePosixPath) -> None:
@@ -199,8 +200,7 @@ class Layers:
     def refurnish(self, path: PurePosixPath, furnish: Callable[[Layer, Path], None]) -> None:
         """Put more into a layer, as ours: it does not count as written by its machine.
 
-        Raises OSError, Refused where no such layer is mounted, and NoRoom where modules for each
-        machine that asks for an address would fill the volume.
+        Raises OSError, Refused where no such layer is mounted, and NoRoom.
         """
         require_free_space(self._paths.machines)
         with self._change() as holdings:
@@ -370,7 +370,7 @@ class Layers:
         if len(self._roots) <= _FEW_ROOTS or root.key == self._default:
             return True
         has = {(each.record.holder, each.record.key) for each in self._staying()}
-        return (holder, root.key) in self._asked | has
+        return (holder, root.key) in self._asked or (holder, root.key) in has
 
     def _layer_for(self, root: PublishedRoot, holder: str) -> Layer | None:
         """Return the layer that a root's path is to show; None where there is none for now."""
