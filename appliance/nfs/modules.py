@@ -41,6 +41,8 @@ def put_modules(layer: Path, archive: Path, version: str) -> bool:
     it. Returns whether they were put there now; if they are there already it reads one file. They
     appear by one rename, in place of others of that version. Raises ModulesNotPut, OSError.
     """
+    if PurePosixPath(version).parts != (version,) or version in ("/", ".."):
+        raise ModulesNotPut(f"{archive}: {version!r} is no version of a kernel")
     place = _modules_folder(layer)
     mark = archive.parent.name.encode()
     if read_file(layer, place / version / _MARK, len(mark)) == mark:

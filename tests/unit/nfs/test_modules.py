@@ -217,3 +217,15 @@ def test_a_name_that_does_not_end_is_an_error() -> None:
         list(members(io.BytesIO(head + b"abcdef" + bytes(20))))
     with pytest.raises(BrokenArchive, match="a name of 0 bytes"):
         list(members(io.BytesIO(head[:94] + b"0" * 16 + bytes(20))))
+
+
+def test_a_version_that_leads_elsewhere_deletes_nothing(layer: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "state"
+    victim.mkdir()
+    (victim / "token").write_text("kept")
+    home = Entry(bytes(victim / "x"), FILE, content=b"", size=0)
+    archive = pack(tmp_path, home)
+    for version in (str(victim), "../../state", "..", "/"):
+        with pytest.raises(ModulesNotPut, match="no version of a kernel"):
+            put_modules(layer, archive, version)
+    assert (victim / "token").read_text() == "kept"
