@@ -287,12 +287,13 @@ class NfsRoots:
             self._seen.clear()
             self._booting.clear()
             return
-        # Machines first: the others have time.
-        while self._seen:
+        # Machines first: the others have time, but not for ever, as addresses can be asked for
+        # faster than layers are made.
+        for _ in range(len(self._seen)):
             mac = next(iter(self._seen))
             await asyncio.to_thread(self.layers.machine_seen, mac, self._seen.pop(mac))
             self._publish()
-        while self._booting:
+        for _ in range(len(self._booting)):
             mac, root = self._booting.pop()
             await asyncio.to_thread(self.layers.machine_boots, mac, root)
             self._publish()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -12,9 +13,9 @@ from appliance.catalog.model import ModulesLayer
 from appliance.furnishing import Offered
 from appliance.nfs import layers, room
 from appliance.nfs.choice import Choice
-from appliance.nfs.layer import Layer, Record
+from appliance.nfs.layer import Layer, Record, Shelf
 from appliance.nfs.layers import Refused
-from appliance.nfs_roots import NfsRoots
+from appliance.nfs_roots import NfsRoots, _in_use
 from appliance.paths import Paths
 from appliance.settings import Settings
 
@@ -86,3 +87,24 @@ def test_modules_do_not_fill_the_volume(tmp_path: Path, monkeypatch: pytest.Monk
     played = Played(tmp_path, mounted=True)
     played.work()
     assert played.faults == {"modules": f"{tmp_path}/machines: full"}
+
+
+def test_a_volume_without_a_folder_for_machines_is_no_obstacle(tmp_path: Path) -> None:
+    assert _in_use(Shelf(tmp_path / "machines")) == {}
+
+
+def test_a_flood_of_addresses_keeps_nothing_else_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = Played(tmp_path, mounted=False)
+
+    def machine_seen(mac: str, address: IPv4Address) -> None:
+        number = int(address)
+        if number < 1000:
+            played.nfs._seen[f"{mac}{number}"] = IPv4Address(number + 1)
+
+    monkeypatch.setattr(played.nfs.layers, "machine_seen", machine_seen)
+    played.nfs._seen["a"] = IPv4Address(0)
+    played.nfs._wanted = True
+    played.work()
+    assert not played.nfs._wanted and len(played.nfs._seen) == 1
