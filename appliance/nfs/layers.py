@@ -202,7 +202,7 @@ class Layers:
 
         Raises OSError, Refused where no such layer is mounted, and NoRoom.
         """
-        require_free_space(self._paths.machines)
+        require_free_space(self._storage.folder, self._storage.name)
         with self._change() as holdings:
             layer = holdings.layers.get(path)
             if layer is None or not holdings.stage.showing(path):

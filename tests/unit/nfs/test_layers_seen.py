@@ -5,13 +5,16 @@ from pathlib import Path
 
 from appliance import bounded
 from appliance.nfs.layers import Layers
+from appliance.nfs.storage import Volume
 from appliance.paths import Paths
 from appliance.settings import Settings
 
 
 def test_machines_that_somebody_makes_up_do_not_fill_the_memory(tmp_path: Path) -> None:
+    paths = Paths(boot=tmp_path)
     known = Layers(
-        Paths(boot=tmp_path), Settings(), lambda _layer, _path: None, lambda _export: False
+        *(paths, Settings(), lambda _layer, _path: None, lambda _export: False),
+        storage=Volume(paths),
     )
     for number in range(bounded.MOST_MACHINES + 10):
         mac = f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"

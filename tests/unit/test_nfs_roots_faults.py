@@ -80,13 +80,13 @@ def test_a_layer_that_is_reset_meanwhile_hinders_nobody(
 
 
 def test_modules_do_not_fill_the_volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(machines: Path) -> None:
-        raise room.NoRoom(f"{machines}: full")
+    def full(_folder: Path, name: str) -> None:
+        raise room.NoRoom(f"{name}: full")
 
     monkeypatch.setattr(layers, "require_free_space", full)
     played = Played(tmp_path, mounted=True)
     played.work()
-    assert played.faults == {"modules": f"{tmp_path}/machines: full"}
+    assert played.faults == {"modules": "boot/machines/store.ext4: full"}
 
 
 def test_a_volume_without_a_folder_for_machines_is_no_obstacle(tmp_path: Path) -> None:
@@ -105,6 +105,7 @@ def test_a_flood_of_addresses_keeps_nothing_else_waiting(
 
     monkeypatch.setattr(played.nfs.layers, "machine_seen", machine_seen)
     played.nfs._seen["a"] = IPv4Address(0)
-    played.nfs._wanted = True
+    monkeypatch.setattr(played.nfs.layers, "settle", lambda: True)
+    played.nfs._unsettled = True
     played.work()
-    assert not played.nfs._wanted and len(played.nfs._seen) == 1
+    assert not played.nfs._unsettled and len(played.nfs._seen) == 1
