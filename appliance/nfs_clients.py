@@ -159,11 +159,10 @@ class NfsClients:
     def is_busy(self, export: Export) -> bool:
         """Tell whether some machine has an export mounted, or may have. Any thread may ask.
 
-        Before the first look nobody knows, so every one may be.
+        Before the first look nobody knows, so every one may be: a server that outlived the
+        orchestrator has its machines still.
         """
-        if not self._has_looked:
-            return self._serves.is_set()
-        return self._clients.is_busy(export)
+        return not self._has_looked or self._clients.is_busy(export)
 
     def statuses(self, names: Mapping[str, str]) -> tuple[ClientStatus, ...]:
         """Return a line for each machine; `names` has the name of each root by its key."""

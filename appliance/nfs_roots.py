@@ -83,7 +83,7 @@ class NfsRoots:
         self._exports: tuple[Export, ...] = ()
         self._in_use_at_start = _in_use(Shelf(self._storage.folder))
         self._sizes: Mapping[PurePosixPath, Size] = {}
-        self._roots = RootCatalog()
+        self._roots: RootCatalog | None = None  # None: not told yet
         self._default: str | None = None
         # What is to be done, one after the other.
         self._due = asyncio.Event()
@@ -186,7 +186,7 @@ class NfsRoots:
         subnet = self._network.subnet
         return tuple(
             f"for the host's /etc/exports: {choice.host_export(volume, subnet, root)}"
-            for root in self._roots.roots
+            for root in (self._roots.roots if self._roots else ())
             if "nfs" in root.formats
         )
 
@@ -244,7 +244,7 @@ class NfsRoots:
                 await self._due.wait()
                 self._due.clear()
                 await self._try("layers", self._work())
-                if self.serves and self._wanted and self._wanting is None:
+                if self._wants_now:
                     self._wanting = tasks.create_task(self._try("roots", self._want()))
                     self._wanting.add_done_callback(self._wanted_once)
 
@@ -268,11 +268,21 @@ class NfsRoots:
 
     async def _want(self) -> None:
         """Have what there should be, while machines that are seen get their layers."""
+        assert self._roots is not None
         self._wanted = False
         self._progressed()
         await asyncio.to_thread(self.layers.want, self._roots.roots, self._default)
         self._publish()
         self._progressed()
+
+    @property
+    def _wants_now(self) -> bool:
+        """Tell whether layers are to be told which there should be.
+
+        Before it is known which roots there are, every layer would be of one that is gone.
+        """
+        known = self._roots is not None
+        return self.serves and known and self._wanted and self._wanting is None
 
     def _wanted_once(self, _: asyncio.Task[None]) -> None:
         self._wanting = None
@@ -376,7 +386,8 @@ class NfsRoots:
     def layer_statuses(self) -> tuple[MachineStatus, ...]:
         """Return a line for each layer, sorted by holder and root."""
         exports = {each.path: each for each in self._exports}
-        current = {(root.key, root.id) for root in self._roots.roots}
+        roots = self._roots.roots if self._roots else ()
+        current = {(root.key, root.id) for root in roots}
         return tuple(
             self._layer_status(each, exports.get(each.path), current)
             for each in sorted(

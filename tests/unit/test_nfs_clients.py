@@ -223,3 +223,8 @@ def test_nothing_is_looked_at_while_nothing_is_served(watched: Callable[..., Wat
     seen.clients.serve(replace(a_situation(), nfs=NfsService("ganesha")))
     assert not seen.clients._serves.is_set()
     assert nfs_clients.see((), NfsService(None), Path("/"), Path("/"), True).connections == ()
+
+
+def test_an_orchestrator_that_was_started_anew_takes_every_export_for_used(tmp_path: Path) -> None:
+    clients = NfsClients(lambda _: None, lambda: None, lambda _: None, Paths(), tmp_path)
+    assert clients.is_busy(LAYER)
