@@ -312,6 +312,10 @@ class NfsRoots:
         if self._unsettled:
             self._unsettled = not await asyncio.to_thread(self.layers.settle)
             self._publish()
+        await self._refurnish()
+
+    async def _refurnish(self) -> None:
+        """Put into layers what is due; what one does not take now is tried again with the next."""
         shown = {each.path for each in self.layers.exports()}
         # What the system does not let us mount is told of, and may be mounted later.
         mounted = [
@@ -319,21 +323,25 @@ class NfsRoots:
             for each in self.layers.layers()
             if shown.intersection((each.path, *map(PurePosixPath, each.record.also)))
         ]
+        refused = None
         for layer, put in self._furnishing.due(mounted):
             try:
                 await asyncio.to_thread(self.layers.refurnish, layer.path, put)
             except Refused:  # somebody reset it meanwhile
                 self._furnishing.again(layer)
-                continue
             except NoRoom as reason:
                 self._furnishing.again(layer)
-                self._fault("modules", str(reason))
-                self._settling.within(_ANOTHER_CHOICE)
+                refused = str(reason)
                 break
-            self._fault("modules", None)
+            except OSError as error:
+                self._furnishing.again(layer)
+                refused = f"{layer}: no modules: {error.filename}: {error.strerror}"
             if self._seen or self._booting:
                 self._due.set()
                 break
+        self._fault("modules", refused)
+        if refused:
+            self._settling.within(_ANOTHER_CHOICE)
 
     def _publish(self) -> None:
         """Have the server take up what there is now."""

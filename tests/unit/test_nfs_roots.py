@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
-from appliance.catalog.model import Catalog, RootCatalog
+from appliance.catalog.model import Catalog, ModulesLayer, RootCatalog
+from appliance.furnishing import Offered
 from appliance.nfs.choice import Choice
 from appliance.nfs.export import Export
-from appliance.nfs.layer import Layer
+from appliance.nfs.layer import Layer, Record
+from appliance.nfs.layers import Refused
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.settings import Settings
@@ -26,12 +29,18 @@ class Played:
         self.asked: list[tuple[Any, ...]] = []
         self.there: tuple[Layer, ...] = ()
         self.exported: tuple[Export, ...] = ()
+        self.refusing: dict[PurePosixPath, Exception] = {}
 
     def layers(self) -> tuple[Layer, ...]:
         return self.there
 
     def exports(self) -> tuple[Export, ...]:
         return self.exported
+
+    def refurnish(self, path: PurePosixPath, put: object) -> None:
+        self.asked.append(("refurnish", path))
+        if path in self.refusing:
+            raise self.refusing[path]
 
     def want(self, *arguments: Any) -> None:  # noqa: ANN401
         self.asked.append(("want", *arguments))
@@ -63,6 +72,22 @@ class Served:
         asyncio.run(self.nfs._work())
 
 
+KERNEL = PurePosixPath("kernels/bzImage/00112233445566aa/kernel")
+MODULES = ModulesLayer("1" * 16, "6.1.192", "modules.tar", PurePosixPath("modules/1/m.gz"), 0)
+
+
+def a_layer(last: str) -> Layer:
+    record = Record(
+        root="fedora",
+        key="fedora",
+        version="00112233445566aa",
+        holder=f"52-54-00-12-34-{last}",
+        made_at=1,
+        last_seen=1,
+    )
+    return Layer(record, Path("/nowhere"))
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Served:
     (tmp_path / "boot/machines").mkdir(parents=True)
@@ -78,3 +103,26 @@ def test_no_layer_is_judged_before_it_is_known_which_roots_there_are(served: Ser
     assert served.nfs._wants_now
     asyncio.run(served.nfs._want())
     assert served.layers.asked == [("want", roots.roots, None)]
+
+
+def test_a_layer_that_does_not_take_modules_now_hinders_no_other_and_is_tried_again(
+    served: Served,
+) -> None:
+    hidden, full, good = (a_layer(last) for last in ("01", "02", "03"))
+    served.layers.there = (hidden, full, good)
+    served.layers.exported = tuple(
+        Export(each.path, each.fsid(each.path)) for each in served.layers.there
+    )
+    served.layers.refusing = {
+        hidden.path: Refused("no such layer is mounted"),
+        full.path: OSError(errno.ENOSPC, "No space left on device", "/layer/lib"),
+    }
+    served.nfs._furnishing.offers(Offered({KERNEL: MODULES}, (), KERNEL, "fedora"))
+    served.work()
+    assert served.layers.asked == [("refurnish", each.path) for each in (hidden, full, good)]
+    said = f"{full}: no modules: /layer/lib: No space left on device"
+    assert served.faults == {"modules": said}
+    served.layers.asked, served.layers.refusing = [], {}
+    served.work()
+    assert served.layers.asked == [("refurnish", each.path) for each in (hidden, full)]
+    assert served.faults == {"modules": None}
