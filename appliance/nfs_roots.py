@@ -312,6 +312,7 @@ class NfsRoots:
         if self._unsettled:
             self._unsettled = not await asyncio.to_thread(self.layers.settle)
             self._publish()
+        self._publish()  # what has got no number yet
         await self._refurnish()
 
     async def _refurnish(self) -> None:
@@ -353,7 +354,17 @@ class NfsRoots:
             self._changed()
 
     def _numbered(self) -> tuple[Export, ...]:
-        return export_numbers.numbered(self.layers.exports(), self._paths.nfs_state)
+        """Return what is to be served: where new numbers cannot be noted, what has one already."""
+        exports, folder = self.layers.exports(), self._paths.nfs_state
+        try:
+            numbered = export_numbers.numbered(exports, folder)
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else error
+            self._fault("numbers", f"{folder}: no new root over NFS is served: {said}")
+            self._settling.within(_ANOTHER_CHOICE)
+            return export_numbers.known_ones(exports, folder)
+        self._fault("numbers", None)
+        return numbered
 
     async def _measure(self) -> None:
         loop = asyncio.get_running_loop()

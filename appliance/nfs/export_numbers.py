@@ -34,6 +34,14 @@ def numbered(exports: Iterable[Export], folder: Path) -> tuple[Export, ...]:
     return tuple(replace(export, number=given[export.fsid]) for export in exports)
 
 
+def known_ones(exports: Iterable[Export], folder: Path) -> tuple[Export, ...]:
+    """Return those of exports that have numbers on record, with them; nothing is written."""
+    known = recorded(read_file(folder, _RECORD))
+    return tuple(
+        replace(export, number=known[export.fsid]) for export in exports if export.fsid in known
+    )
+
+
 def given_numbers(
     known: Mapping[uuid.UUID, int], wanted: Iterable[uuid.UUID]
 ) -> dict[uuid.UUID, int]:

@@ -12,6 +12,7 @@ import pytest
 
 from appliance.catalog.model import Catalog, ModulesLayer, RootCatalog
 from appliance.furnishing import Offered
+from appliance.nfs import export_numbers
 from appliance.nfs.choice import Choice
 from appliance.nfs.export import Export
 from appliance.nfs.layer import Layer, Record
@@ -19,7 +20,7 @@ from appliance.nfs.layers import Refused
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.settings import Settings
-from tests.unit.builders import a_menu, a_root
+from tests.unit.builders import a_menu, a_root, an_export
 
 
 class Played:
@@ -121,8 +122,31 @@ def test_a_layer_that_does_not_take_modules_now_hinders_no_other_and_is_tried_ag
     served.work()
     assert served.layers.asked == [("refurnish", each.path) for each in (hidden, full, good)]
     said = f"{full}: no modules: /layer/lib: No space left on device"
-    assert served.faults == {"modules": said}
+    assert served.faults["modules"] == said
     served.layers.asked, served.layers.refusing = [], {}
     served.work()
     assert served.layers.asked == [("refurnish", each.path) for each in (hidden, full)]
-    assert served.faults == {"modules": None}
+    assert served.faults["modules"] is None
+
+
+def test_who_runs_is_served_on_while_no_new_number_can_be_noted(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = an_export("/fedora/1/a", number=0), an_export("/fedora/1/b", number=0)
+    served.layers.exported = (old,)
+    served.work()
+    before = served.nfs.service.exports
+    assert [each.path for each in before] == [old.path]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(export_numbers, "replace_file", full)
+        served.layers.exported = (old, new)
+        served.work()
+        assert served.nfs.service.exports == before
+        assert "No space left on device" in (served.faults["numbers"] or "")
+    served.work()
+    assert [each.path for each in served.nfs.service.exports] == [old.path, new.path]
+    assert served.faults["numbers"] is None
