@@ -44,6 +44,8 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _ANOTHER_CHOICE = 30.0
 # Seconds until what a server still held is unmounted; Ganesha drops exports within some hundredths.
 _ANOTHER_SETTLING = 0.5
+# Seconds until the same once more, where it is held for longer: by files that a machine has open.
+_HELD = 5.0
 # Seconds between two looks at how large the layers are, and how many times what the last one took.
 _MEASURE, _MEASURE_SHARE = 60.0, 50
 
@@ -81,7 +83,8 @@ class NfsRoots:
         self._hosts_rpcbind = False
         self._network: Network | None = None
         self._exports: tuple[Export, ...] = ()
-        self._in_use_at_start = _in_use(Shelf(self._storage.folder))
+        self._in_use_at_start: Mapping[str, tuple[str, ...]] = _in_use(Shelf(self._storage.folder))
+        self._in_use: Mapping[str, tuple[str, ...]] = self._in_use_at_start
         self._sizes: Mapping[PurePosixPath, Size] = {}
         self._roots: RootCatalog | None = None  # None: not told yet
         self._default: str | None = None
@@ -126,7 +129,7 @@ class NfsRoots:
             if not self.layers.works:
                 chosen = Choice(None, self.layers.said)
             self._exports = self._numbered()
-            self._wanted = True
+            self._wanted = self._unsettled = True
             self._due.set()
         if chosen != self._choice:
             self._choice = chosen
@@ -312,6 +315,8 @@ class NfsRoots:
         if self._unsettled:
             self._unsettled = not await asyncio.to_thread(self.layers.settle)
             self._publish()
+            if self._unsettled:
+                self._settling.within(_HELD)
         self._publish()  # what has got no number yet
         await self._refurnish()
 
@@ -346,8 +351,9 @@ class NfsRoots:
 
     def _publish(self) -> None:
         """Have the server take up what there is now."""
-        exports = self._numbered()
-        if exports != self._exports:
+        exports, in_use = self._numbered(), self.in_use()
+        is_other_use, self._in_use = in_use != self._in_use, in_use
+        if exports != self._exports or is_other_use:
             # What is exported no more is unmounted once the server has dropped it.
             self._unsettled |= not set(self._exports) <= set(exports)
             self._exports = exports

@@ -39,6 +39,7 @@ class Holdings:
         self.layers: dict[PurePosixPath, Layer] = {}  # all that are on disk
         self.doomed: set[PurePosixPath] = set()  # layers to be deleted
         self.over: frozenset[PurePosixPath] = frozenset()  # layers that machines may only read
+        self.held_elsewhere: set[PurePosixPath] = set()  # paths whose layer another mount has
         self.faults: dict[str, str] = {}
 
     # The start
@@ -95,11 +96,14 @@ class Holdings:
 
     def show(self, layer: Layer, path: PurePosixPath) -> None:
         """Have a path show a layer where nothing is mounted; what hinders it is a fault."""
+        self.held_elsewhere.discard(path)
         try:
             self.stage.show(layer, path, self.place(layer).tree)
             if path != layer.path and str(path) not in layer.record.also:
                 self.record(layer, also=(*layer.record.also, str(path)))
         except OSError as error:
+            if error.errno == errno.EBUSY:
+                self.held_elsewhere.add(path)
             self.faults[str(path)] = f"{layer}: not served: {why(error)}"
         else:
             self.faults.pop(str(path), None)
@@ -143,6 +147,7 @@ class Holdings:
             self.faults[str(layer.path)] = f"{layer}: not deleted: {why(error)}"
             return
         self.faults.pop(str(layer.path), None)
+        self.held_elsewhere -= {layer.path, *map(PurePosixPath, layer.record.also)}
         self.doomed.discard(layer.path)
         del self.layers[layer.path]
 

@@ -288,14 +288,14 @@ class Layers:
         """Unmount and delete what was withdrawn, and show what takes its place.
 
         To be called when the servers have dropped everything that exports() does not have, and
-        again when it returns False: something is still held.
+        again when it returns False: something is still held, here or by a dead container's server.
         """
         with self._change() as holdings:
             holdings.settle()
             pending, self._pending = self._pending, set()
             for holder in pending:
                 self._align(holder)
-            settled = not holdings.stage.going
+            settled = not holdings.stage.going and not holdings.held_elsewhere
         self._sweep()
         # Only roots that were named are known to be all; who is at it now keeps them afterwards.
         if self._roots and self._wanting.acquire(blocking=False):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from appliance import nfs_roots
 from appliance.catalog.model import Catalog, ModulesLayer, RootCatalog
 from appliance.furnishing import Offered
 from appliance.nfs import export_numbers
@@ -30,6 +31,8 @@ class Played:
         self.asked: list[tuple[Any, ...]] = []
         self.there: tuple[Layer, ...] = ()
         self.exported: tuple[Export, ...] = ()
+        self.settles: list[bool] = []
+        self.used: dict[str, tuple[str, ...]] = {}
         self.refusing: dict[PurePosixPath, Exception] = {}
 
     def layers(self) -> tuple[Layer, ...]:
@@ -43,6 +46,13 @@ class Played:
         if path in self.refusing:
             raise self.refusing[path]
 
+    def settle(self) -> bool:
+        self.asked.append(("settle",))
+        return self.settles.pop(0)
+
+    def in_use(self) -> dict[str, tuple[str, ...]]:
+        return self.used
+
     def want(self, *arguments: Any) -> None:  # noqa: ANN401
         self.asked.append(("want", *arguments))
 
@@ -54,7 +64,7 @@ class Served:
         self.faults: dict[str, str | None] = {}
         self.changes = 0
         self.nfs = NfsRoots(
-            Settings(interface="eth1"),
+            Settings(interface="eth1", nfs_store="volume"),
             replace(Paths(), boot=folder / "boot", state=folder / "state"),
             tell=lambda _: None,
             changed=self._changed,
@@ -150,3 +160,31 @@ def test_who_runs_is_served_on_while_no_new_number_can_be_noted(
     served.work()
     assert [each.path for each in served.nfs.service.exports] == [old.path, new.path]
     assert served.faults["numbers"] is None
+
+
+def test_what_somebody_still_holds_is_tried_until_it_is_free(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nfs_roots, "_HELD", 0.001)
+    served.layers.settles = [False, False, True]
+
+    async def test() -> None:
+        served.nfs._unsettled = True
+        await served.nfs._work()
+        while served.layers.settles:
+            await served.nfs._due.wait()
+            served.nfs._due.clear()
+            await served.nfs._work()
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+    assert served.layers.asked == [("settle",)] * 3
+    assert not served.nfs._unsettled
+
+
+def test_the_builder_is_told_of_a_version_that_no_layer_is_over_any_more(served: Served) -> None:
+    served.layers.used = {"fedora": ("00112233445566aa", "ffeeddccbbaa9988")}
+    served.work()
+    told = served.changes
+    served.layers.used = {"fedora": ("ffeeddccbbaa9988",)}
+    served.work()
+    assert served.changes == told + 1

@@ -86,7 +86,7 @@ def test_modules_do_not_fill_the_volume(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(layers, "require_free_space", full)
     played = Played(tmp_path, mounted=True)
     played.work()
-    assert played.faults == {"modules": "boot/machines/store.ext4: full"}
+    assert played.faults["modules"] == "boot/machines/store.ext4: full"
 
 
 def test_a_volume_without_a_folder_for_machines_is_no_obstacle(tmp_path: Path) -> None:
