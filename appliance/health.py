@@ -19,6 +19,8 @@ _PROBE_FAILING = 2.0
 _PROBE_STARTING = 0.1
 _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 60.0
+# What a daemon that takes up changes while it serves has for that.
+_TAKING_UP = 2.0
 # A daemon that runs and fails so many probes in a row hangs.
 _FAILURES_OF_ONE_THAT_HANGS = 5
 
@@ -30,6 +32,7 @@ class _Watched:
     process: str = ""  # supervisord's word for its state
     last_line: str = ""
     failures: int = 0  # probes in a row
+    disturbed: float = 0.0  # when it was told of a change last, by the loop's clock
     pause: float = _FIRST_PAUSE  # before it is started again, once supervisord has given up
     timer: asyncio.TimerHandle | None = None
     probe: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -78,6 +81,8 @@ class Health:
             return
         if outcome.disturbed and was_off:
             self._set(watched, "starting", "")
+        if outcome.disturbed:
+            watched.disturbed = asyncio.get_running_loop().time()
         if outcome.disturbed or watched.status.phase == "starting":
             self._probe_soon(daemon, watched)
 
@@ -138,11 +143,15 @@ class Health:
     async def _probe(self, daemon: Daemon, watched: _Watched) -> None:
         if watched.situation is None:
             return
+        loop = asyncio.get_running_loop()
         try:
             await daemon.probe(watched.situation)
         except Exception as reason:  # even of an answer that made its reader fail: others follow
             again = _PROBE_STARTING
-            if watched.process == "RUNNING":  # it has had its second to come up
+            takes_up = (
+                isinstance(reason, ServesInPart) and loop.time() < watched.disturbed + _TAKING_UP
+            )
+            if watched.process == "RUNNING" and not takes_up:  # it has had its second to come up
                 expected = isinstance(reason, NotServing | OSError)
                 self._set(watched, "failing", printable(str(reason) if expected else repr(reason)))
                 watched.failures += not isinstance(reason, ServesInPart)
@@ -156,7 +165,6 @@ class Health:
             watched.failures = 0
             watched.pause = _FIRST_PAUSE
             again = _PROBE_SERVING
-        loop = asyncio.get_running_loop()
         watched.timer = loop.call_later(again, self._probe_soon, daemon, watched)
 
     def _quiet(self, watched: _Watched) -> None:

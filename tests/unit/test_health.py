@@ -112,6 +112,7 @@ def test_a_daemon_that_serves_in_part_is_not_started_anew_under_those_that_it_se
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(health, "_PROBE_FAILING", 0.001)
+    monkeypatch.setattr(health, "_TAKING_UP", 0)
 
     async def test() -> tuple[int, set[str]]:
         daemon, supervision, phases = HalfDeaf(), Restarts(Deaf()), set()
@@ -126,6 +127,26 @@ def test_a_daemon_that_serves_in_part_is_not_started_anew_under_those_that_it_se
         return supervision.count, phases
 
     assert asyncio.run(test()) == (0, {"failing", "serving"})
+
+
+def test_a_daemon_that_serves_is_not_at_fault_while_it_takes_up_what_is_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "_PROBE_STARTING", 0.001)
+
+    async def test() -> set[str]:
+        daemon, phases = HalfDeaf(), set()
+        changed = asyncio.Event()
+        watch = Health(Restarts(Deaf()), Hub(), changed.set)
+        watch.reconciled(daemon, Outcome("half-deaf", disturbed=True), a_situation())
+        watch.process_state(daemon, "RUNNING")
+        while watch.statuses()[0].phase != "serving":
+            changed.clear()
+            await changed.wait()
+            phases.add(watch.statuses()[0].phase)
+        return phases
+
+    assert asyncio.run(test()) == {"serving"}
 
 
 class Garbled(Daemon):
