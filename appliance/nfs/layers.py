@@ -383,7 +383,11 @@ class Layers:
             self._pending.add(holder)
             return None
         if self._clock() - layer.record.last_seen >= _LAST_SEEN_EVERY:
-            layer = holdings.record(layer, last_seen=self._clock())
+            try:
+                layer = holdings.record(layer, last_seen=self._clock())
+                holdings.faults.pop("seen", None)
+            except OSError as error:  # a full volume: the machine is to find its root all the same
+                holdings.faults["seen"] = f"boot/machines: not noted who was seen: {why(error)}"
         return layer
 
     def _kept(self, key: str, holder: str) -> Layer | None:
