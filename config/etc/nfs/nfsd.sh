@@ -25,23 +25,35 @@ update() {
 	mv "$exported.new" "$exported"
 }
 
+# One at a time, as the shell lets a signal in between any two commands: what comes while a change is
+# taken up is taken up after it.
+take_up() {
+	again=1
+	while [ -n "$again" ] && [ -z "$busy" ]; do
+		again='' busy=1
+		update
+		busy=''
+	done
+}
+
 # The threads go first: to a machine a server that is silent is one that comes back, while an
 # export that is gone is a stale root.
 stop() {
 	${sleeper:+kill "$sleeper"}
 	rpc.nfsd 0
-	while read -r options what; do
+	# An update may be half done.
+	cat "$exported" "$exported.new" 2>/dev/null | sort -u | while read -r options what; do
 		exportfs -u "$what"
-	done <"$exported"
-	rm -f "$exported" "$record"
+	done
+	rm -f "$exported" "$exported.new" "$record"
 	exit 0
 }
 
-sleeper=
+sleeper='' again='' busy=''
 trap stop TERM INT
-trap update HUP
+trap take_up HUP
 touch "$exported"
-update
+take_up
 # By rename, as it says whose threads these are; nfsd's state is a network namespace's.
 { cat /proc/sys/kernel/random/boot_id && stat -L -c %i /proc/self/ns/net; } >"$record.new" &&
 	mv "$record.new" "$record" || exit 1

@@ -1,0 +1,87 @@
+"""config/etc/nfs/nfsd.sh, with an exportfs that writes down what it is asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+
+import pytest
+
+from tests.unit.builders import CHECKOUT
+
+# Exports /b as soon as it is told to by a fifo.
+_EXPORTFS = """#!/bin/sh
+[ "$3" != 10.0.0.0/24:/b ] || { echo begun >{folder}/begun; read -r _ <{folder}/go; }
+if [ "$1" = -u ]; then
+    grep -vxF "$2" {folder}/kernel >{folder}/kernel.new
+    mv {folder}/kernel.new {folder}/kernel
+else
+    echo "$3" >>{folder}/kernel
+fi
+"""
+
+
+class Script:
+    def __init__(self, folder: Path) -> None:
+        self.folder, programs = folder, folder / "bin"
+        for each in (programs, folder / "run/etc/nfs", folder / "run/nfs"):
+            each.mkdir(parents=True)
+        (folder / "kernel").touch()
+        for fifo in ("begun", "go", "started"):
+            os.mkfifo(folder / fifo)
+        self.program("exportfs", _EXPORTFS.replace("{folder}", str(folder)))
+        self.program("rpc.nfsd", f'#!/bin/sh\n[ "$1" = 0 ] || echo >{folder}/started\n')
+        self.want("a")
+        script = CHECKOUT / "config/etc/nfs/nfsd.sh"
+        argv = ["sh", str(script), str(folder / "run"), str(folder / "record"), "10.0.0.1"]
+        path = f"{programs}:{os.environ['PATH']}"
+        self.process = subprocess.Popen(argv, env={"PATH": path}, stderr=subprocess.DEVNULL)
+        (folder / "started").read_text()
+
+    def program(self, name: str, text: str) -> None:
+        (self.folder / "bin" / name).write_text(text)
+        (self.folder / "bin" / name).chmod(0o755)
+
+    def want(self, *names: str) -> None:
+        lines = [f"rw,fsid={name} 10.0.0.0/24:/{name}\n" for name in names]
+        (self.folder / "new").write_text("".join(["# exports\n", *lines]))
+        (self.folder / "new").rename(self.folder / "run/etc/nfs/exports")
+
+    def exported(self) -> set[str]:
+        return {line.partition(":/")[2] for line in (self.folder / "kernel").read_text().split()}
+
+    def comes_to(self, *names: str) -> bool:
+        end = monotonic() + 10
+        while self.exported() != set(names):
+            if monotonic() > end:
+                return False
+        return True
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Iterator[Script]:
+    found = Script(tmp_path)
+    try:
+        yield found
+    finally:
+        with suppress(ProcessLookupError):
+            found.process.kill()
+        found.process.wait()
+
+
+def test_what_is_withdrawn_while_it_is_being_exported_is_not_left_behind(script: Script) -> None:
+    script.want("a", "b", "c")
+    script.process.send_signal(signal.SIGHUP)
+    (script.folder / "begun").read_text()
+    script.want("a", "c")
+    script.process.send_signal(signal.SIGHUP)
+    (script.folder / "go").write_text("go\n")
+    assert script.comes_to("a", "c")
+    script.process.terminate()
+    assert script.process.wait(10) == 0
+    assert script.exported() == set()
