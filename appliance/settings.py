@@ -199,7 +199,8 @@ class Settings(BaseSettings):
         "newest",
         "Boot",
         "Entry that boots when nobody chooses.",
-        "newest, local, or the name of a kernel as it lies in kernels/",
+        "newest, local, the name of a kernel as it lies in kernels/, or an entry's key "
+        "(docs/menu.md)",
         max_length=4096,
     )
     default_root: str | None = _setting(
@@ -297,14 +298,14 @@ class Settings(BaseSettings):
         "clone",
         "NFS",
         "How machines share a root whose recipe does not say: each has a writable clone of its "
-        "own, or all read one (ro), or all write one (rw).",
+        "own; all read one, with changes in their memory (ro); or all write one (rw).",
         "clone, ro or rw",
     )
     nfs_writes: Literal["async", "sync"] = _setting(
         "async",
         "NFS",
-        "When a write is answered: at once, or when it is on the disk (exports(5)); docs/nfs.md "
-        "says what that means.",
+        "When a machine's write is answered: at once, so that the last ones may be lost "
+        "when the host's power fails, or when it is on the disk (exports(5); docs/nfs.md).",
         "async or sync",
     )
     nfs_threads: int = _setting(
@@ -318,9 +319,9 @@ class Settings(BaseSettings):
     nfs_lease: int = _setting(
         15,
         "NFS",
-        "How long a machine that fell silent keeps its open files and locks, and how long NFSv4 "
-        "waits after a restart of the server for those that had some.",
-        "seconds, 5 to 3600",
+        "Time that a machine that fell silent keeps its open files and locks by NFSv4, and that "
+        "the kernel's NFS server waits after a restart for those that had some, in seconds.",
+        "5 to 3600 seconds",
         ge=5,
         le=3600,
     )
@@ -334,14 +335,14 @@ class Settings(BaseSettings):
     nfs_first: bool = _setting(
         False,
         "NFS",
-        "Boot a root over NFS when nobody chooses, where it can also be booted from memory.",
+        "Boot a root over NFS when nobody chooses, rather than from memory, with kernels that can.",
         "true or false",
     )
     layers: int = _setting(
         256,
         "NFS",
-        "Writable layers that are kept for machines; then those that no machine wrote to make "
-        "room, and then none is made.",
+        "How many machines' layers over NFS are kept. When there are as many, one that no machine "
+        "used makes room for the next; where all were used, none is made.",
         "1 to 100000",
         ge=1,
         le=100000,
