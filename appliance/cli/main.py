@@ -75,7 +75,12 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     status = verb("status", _status, "tell which services run and why not", "bootdrop status")
-    kernels = verb("kernels", _kernels, "list what was found in kernels/", "bootdrop kernels")
+    kernels = verb(
+        "kernels",
+        _kernels,
+        "list what was found in kernels/, and what each kernel lacks for a root over NFS",
+        "bootdrop kernels",
+    )
     listed_roots = roots.add_verbs(verb)
     for each in (status, kernels, listed_roots, *nfs.add_verbs(verb)):
         each.add_argument("--json", action="store_true", help="print JSON for programs")

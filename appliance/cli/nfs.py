@@ -36,9 +36,14 @@ examples:
 def add_verbs(verb: AddVerb) -> Sequence[argparse.ArgumentParser]:
     """Add `clients` and `machines` to the parser; return those of both that list."""
     clients = verb(
-        "clients", _clients, "list the machines that have a root mounted", "bootdrop clients"
+        "clients",
+        _clients,
+        "list the machines that have a root mounted over NFS",
+        "bootdrop clients",
     )
-    machines = verb("machines", _machines, "list machines' own layers, or change one", "")
+    machines = verb(
+        "machines", _machines, "list what machines wrote to their roots over NFS, or undo it", ""
+    )
     machines.formatter_class = argparse.RawDescriptionHelpFormatter
     machines.epilog = _EXAMPLES
     actions = machines.add_subparsers(metavar="ACTION")
@@ -56,7 +61,7 @@ def add_verbs(verb: AddVerb) -> Sequence[argparse.ArgumentParser]:
         )
         if is_forcible:
             action.add_argument(
-                "--force", action="store_true", help="though the machine has it mounted"
+                "--force", action="store_true", help="also while the machine has it mounted"
             )
     return clients, machines
 
@@ -68,13 +73,23 @@ def _status() -> dict[str, Any]:
 
 
 def _clients(arguments: argparse.Namespace) -> None:
-    clients = _status()["clients"]
-    print(json.dumps(clients, indent=2) if arguments.json else nfs_report.clients(clients))
+    status = _status()
+    clients = status["clients"]
+    text = nfs_report.clients(clients, _why_none(status))
+    print(json.dumps(clients, indent=2) if arguments.json else text)
 
 
 def _machines(arguments: argparse.Namespace) -> None:
-    machines = _status()["machines"]
-    print(json.dumps(machines, indent=2) if arguments.json else nfs_report.machines(machines))
+    status = _status()
+    machines = status["machines"]
+    text = nfs_report.machines(machines, _why_none(status))
+    print(json.dumps(machines, indent=2) if arguments.json else text)
+
+
+def _why_none(status: dict[str, Any]) -> str:
+    """Return why no roots are served over NFS; "" where they are."""
+    nfs = status["nfs"]
+    return "" if nfs["server"] else str(nfs["reason"])
 
 
 def _change(arguments: argparse.Namespace) -> None:

@@ -16,10 +16,13 @@ _CLIENTS = (
 _MACHINES = ("MACHINE", "ROOT", "VERSION", "SIZE", "FILES", "MADE", "LAST-SEEN", "STATE")
 
 
-def clients(clients: list[dict[str, Any]]) -> str:
-    """Return a table of the machines that have something mounted, or had within a day."""
+def clients(clients: list[dict[str, Any]], why_none: str = "") -> str:
+    """Return a table of the machines that have something mounted, or had within a day.
+
+    `why_none` is why no roots are served.
+    """
     if not clients:
-        return "no machine has a root mounted over NFS"
+        return _none_served(why_none) or "no machine has a root mounted over NFS"
     rows = [_CLIENTS] + [
         (
             client["mac"] or "-",
@@ -52,10 +55,17 @@ def _doubts(clients: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{who}: is connected; nothing shows what it has mounted"
 
 
-def machines(machines: list[dict[str, Any]]) -> str:
-    """Return a table of all layers."""
+def _none_served(why: str) -> str:
+    return f"no root is served over NFS: {why}" if why else ""
+
+
+def machines(machines: list[dict[str, Any]], why_none: str = "") -> str:
+    """Return a table of all layers; `why_none` is why no roots are served."""
     if not machines:
-        return "no layers yet: a machine gets its own when it gets an address"
+        return _none_served(why_none) or (
+            "no layers yet: a machine gets its own when it gets an address and there is a root; "
+            "`bootdrop roots` lists those"
+        )
     rows = [_MACHINES] + [
         (
             layer["holder"],

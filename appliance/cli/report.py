@@ -63,8 +63,8 @@ def nfs(status: dict[str, Any]) -> list[str]:
     parts = [
         "the kernel's server" if said["server"] == "kernel" else said["server"],
         *([f"layers by {said['way']}"] if said["way"] else []),
-        f"{said['exports']} exports",
-        f"{mounted} machines have one mounted",
+        f"{said['exports']} export{'s' * (said['exports'] != 1)}",
+        "1 machine has one mounted" if mounted == 1 else f"{mounted} machines have one mounted",
     ]
     return [f"nfs: {', '.join(parts)}" + (f"; {said['reason']}" if said["reason"] else "")]
 

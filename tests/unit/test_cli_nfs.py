@@ -92,6 +92,9 @@ def test_what_is_not_certain_is_marked_and_explained() -> None:
 def test_without_clients_or_layers_it_is_said() -> None:
     assert nfs_report.clients([]) == "no machine has a root mounted over NFS"
     assert nfs_report.machines([]).startswith("no layers yet")
+    said = "no root is served over NFS: BOOTDROP_NFS=off"
+    assert nfs_report.clients([], "BOOTDROP_NFS=off") == said
+    assert nfs_report.machines([], "BOOTDROP_NFS=off") == said
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_layers_are_a_table_with_what_is_to_be_known_of_each() -> None:
                 clients=(CLIENT, changed(CLIENT, state="gone")),
             ),
             [
-                "nfs: ganesha, layers by overlayfs, 12 exports, 1 machines have one mounted; "
+                "nfs: ganesha, layers by overlayfs, 12 exports, 1 machine has one mounted; "
                 "this kernel has no nfsd"
             ],
         ),
