@@ -206,8 +206,9 @@ class Settings(BaseSettings):
     default_root: str | None = _setting(
         None,
         "Boot",
-        "Root that boots when nobody chooses, with kernels that have no initrd of their own. When "
-        "not set: the one whose recipe says `default: true`, or the newest, or the rescue root.",
+        "Root that boots when nobody chooses, with kernels that have no initrd of their own, or "
+        "one that looks for a root over NFS. When not set: the one whose recipe says "
+        "`default: true`, or the newest, or the rescue root.",
         "rescue, newest, or the name of a root as `bootdrop roots` lists it",
         max_length=100,
     )
