@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.lab import Lab
+from tests.lab.nfs_root import remove_roots
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,13 @@ def empty_lab(shared_lab: Lab) -> Lab:
         file.rmdir() if file.is_dir() and not file.is_symlink() else file.unlink()
     shared_lab.wait_status(lambda status: not (status.kernels or status.refused), 10)
     return shared_lab
+
+
+@pytest.fixture
+def nfs_lab(empty_lab: Lab) -> Iterator[Lab]:
+    """The shared lab with no kernel and, before and after, no root."""
+    yield empty_lab
+    remove_roots(empty_lab, *(each.name for each in (empty_lab.boot / "roots").iterdir()))
 
 
 @pytest.fixture

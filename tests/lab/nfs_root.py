@@ -136,13 +136,13 @@ class NfsMachine:
             content=content,
         )
 
-    def run(self, command: str, timeout: float = 30) -> str:
+    def run(self, command: str, timeout: float = 60) -> str:
         """Run a line of shell; return what it printed. AssertionError when its status is not 0."""
         status, said = self.attempt(command, timeout)
         assert status == 0, f"{command}: {status}\n{said}"
         return said
 
-    def attempt(self, command: str, timeout: float = 30) -> tuple[int, str]:
+    def attempt(self, command: str, timeout: float = 60) -> tuple[int, str]:
         """Run a line of shell; return its exit status and what it printed, without last newline.
 
         Lines of `acknowledge` may stand among it. Raises WaitedInVain.
