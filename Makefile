@@ -9,7 +9,7 @@ export TEST_KERNEL_DIR ?= $(CURDIR)/.lab/testkernel
 .DEFAULT_GOAL = help
 .PHONY: help prepare build images demo test test-unit test-long test-nfsd lint lab-up lab-boot lab-shell \
 	lab-down bench-image bench-drop bench-neopxe bench-idle bench-boot bench-ramdisk \
-	test-kernel settings-docs lock clean
+	bench-nfs test-kernel settings-docs lock clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -70,6 +70,9 @@ bench-boot: bench-image $(if $(wildcard $(TEST_KERNEL_DIR)/bzImage-*),,test-kern
 
 bench-ramdisk: build ## measure: a ramdisk by the article's steps and by the builder
 	@$(PYTHON) -m bench.ramdisk
+
+bench-nfs: build $(if $(wildcard $(TEST_KERNEL_DIR)/bzImage-*),,test-kernel) ## measure: reading over NFS, and the same server set up by hand
+	@$(PYTHON) -m bench.nfs
 
 lab-down: prepare ## remove the lab and what it had
 	@$(LAB) down
