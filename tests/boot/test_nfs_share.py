@@ -14,6 +14,7 @@ from tests.boot.nfs import (
     machines,
     offer,
     source,
+    switch_off,
     wait_offered,
 )
 from tests.lab.lab import Lab
@@ -40,6 +41,43 @@ def test_clones_do_not_see_each_other_and_are_no_twins(nfs_lab: Lab, test_kernel
             name: checksums(nfs_lab, root, holder(each), name)
             for name, each in zip(written, THREE, strict=True)
         } == {name: {name: checksum} for name, checksum in sums.items()}
+
+
+def test_machines_that_share_a_writable_root_see_each_other(
+    nfs_lab: Lab, test_kernel: Path
+) -> None:
+    root = NfsRoot("shared", share="rw")
+    offer(nfs_lab, test_kernel, root)
+    with machines(nfs_lab, THREE) as booted:
+        for number, machine in enumerate(booted):
+            assert machine.booted(BOOT).source == source(root, "rw")
+            machine.run(f"write /from-{number} 'this is {number}'")
+        said = "\n".join(f"this is {number}" for number in range(len(booted)))
+        for machine in booted:
+            assert machine.run("cat /from-*") == said
+        # By NFSv4 locks are the server's.
+        first, second, third = booted
+        first.run("hold /lock")
+        assert [second.attempt("is_free /lock")[0], third.attempt("is_free /lock")[0]] == [1, 1]
+        switch_off([first])
+        second.run("hold /lock")
+
+
+def test_a_root_to_read_is_writable_in_memory_and_as_before_after_a_reboot(
+    nfs_lab: Lab, test_kernel: Path
+) -> None:
+    root = NfsRoot("read", share="ro")
+    offer(nfs_lab, test_kernel, root)
+    with machines(nfs_lab, THREE) as booted:
+        for number, machine in enumerate(booted):
+            assert machine.booted(BOOT).kind == "overlay"
+            machine.run(f"write /content 'changed by {number}'; write /new-{number} x")
+        for number, machine in enumerate(booted):
+            assert machine.run("cat /content; echo /new-*") == f"changed by {number}\n/new-{number}"
+        switch_off(booted)
+    with machines(nfs_lab, THREE[:1]) as (machine,):
+        assert machine.booted(BOOT).content == root.content
+        assert machine.run("echo /new-*") == "/new-*"
 
 
 def test_a_new_version_is_for_the_next_boot_and_hosts_of_other_networks_are_refused(

@@ -1,0 +1,83 @@
+"""What the menu and DHCP say of roots over NFS, and roots that go while machines run from them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.boot.nfs import BOOT, direct, hardware, holder, machines, offer, wait_offered
+from tests.lab.lab import Lab
+from tests.lab.nfs_root import NfsRoot, add_roots, remove_roots
+from tests.lab.project import SERVER
+
+pytestmark = pytest.mark.lab
+
+SETTINGS = {"BOOTDROP_MENU_TIMEOUT": "3", "BOOTDROP_NFS_DEFAULT_PATH": "true"}
+
+
+def test_a_kernel_that_cannot_says_what_it_lacks_before_anybody_boots(
+    nfs_lab: Lab, test_kernel_dir: Path
+) -> None:
+    lab = nfs_lab
+    add_roots(lab, [NfsRoot()])
+    kernel = max(test_kernel_dir.glob("bzImage-*-noroot"))
+    lab.drop(kernel, "mine")
+    version = re.escape(kernel.name.removeprefix("bzImage-"))
+    script = lab.boot / "published" / "boot.ipxe"
+    lab.wait_status(
+        lambda status: "mine" in status.kernels and "over NFS" in script.read_text(), 30
+    )
+    _, said = lab.exec_appliance(["bootdrop", "kernels"])
+    lacking = set(re.findall(r"CONFIG_(\w+)=y", said.partition("mine: no, it lacks ")[2]))
+    assert re.search(r"scripts/config .*-e ROOT_NFS", said)
+    with lab.machine(hardware(1)) as machine:
+        machine.expect(rf"mine \({version}\), small over NFS: lacks .*ROOT_NFS", BOOT)
+        # By default it boots what works, and can be asked.
+        machine.expect(r"BOOTDROP: rescue shell", BOOT)
+        machine.send("zcat /proc/config.gz | grep -E '^CONFIG_(IP_PNP|NFS_|ROOT_)'; echo 'E''ND'\n")
+        has = set(re.findall(r"CONFIG_(\w+)=y", machine.expect(r"(?s:.*)\nEND", 30).match[0]))
+    assert lacking
+    assert not lacking & has
+    assert lacking | has >= {"IP_PNP", "IP_PNP_DHCP", "NFS_FS", "ROOT_NFS"}
+
+
+def test_a_kernel_finds_its_root_by_dhcp_alone_and_by_the_path_that_kernels_take(
+    nfs_lab: Lab, test_kernel: Path
+) -> None:
+    lab, root = nfs_lab, NfsRoot("my small root")
+    add_roots(lab, [root])
+    lab.drop(test_kernel, "bzImage")
+    lab.wait_status(lambda status: status.default.endswith(", my small root over NFS"), 60)
+    ordered = [
+        direct(lab, test_kernel, "root=/dev/nfs rw ip=dhcp", 1),
+        direct(lab, test_kernel, "root=/dev/nfs rw nfsroot=/tftpboot/%s,vers=3,tcp ip=dhcp", 2),
+    ]
+    with machines(lab, ordered) as (by_dhcp, by_itself):
+        seen = by_dhcp.booted(BOOT)
+        assert seen.source.startswith(f"{SERVER}:/my")
+        assert seen.source.endswith(f"/{root.id}/{holder(ordered[0])}")
+        assert re.fullmatch(rf"{SERVER}:/tftpboot/192\.168\.10\.\d+", by_itself.booted(BOOT).source)
+        by_itself.run("write /mark 'who is this'")
+        assert by_dhcp.run("echo /mark*") == "/mark*"
+
+
+def test_a_root_that_goes_takes_nothing_from_machines_that_run(
+    nfs_lab: Lab, test_kernel: Path
+) -> None:
+    lab, root, other = nfs_lab, NfsRoot("going"), NfsRoot("staying", share="rw")
+    offer(lab, test_kernel, root)
+    with machines(lab, [hardware(1)]) as (machine,):
+        machine.booted(BOOT)
+        # The builder takes the link first, and the version when nobody refers to it.
+        (lab.boot / "roots" / root.name / "current").unlink()
+        add_roots(lab, [other])
+        wait_offered(lab, other)
+        machine.run("write /mark 'goes on'; sum /bin/flock && is_free /lock")
+        with machines(lab, [hardware(2)]) as (next_one,):
+            next_one.booted(BOOT)
+            # Whoever removes the tree as well takes it from those who use it, from nobody else.
+            remove_roots(lab, root.name)
+            next_one.run("write /mark 'goes on'; sum /bin/flock && is_free /lock")
+        lab.wait_ready()
