@@ -23,9 +23,10 @@ from appliance.menu import modules_of
 from appliance.network import Network
 from appliance.nfs import choice, export_numbers, leftovers
 from appliance.nfs.choice import Choice
+from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import Export, NfsService
 from appliance.nfs.layer import Layer, Shelf
-from appliance.nfs.layers import Layers, Refused
+from appliance.nfs.layers import Layers
 from appliance.nfs.room import NoRoom
 from appliance.nfs.sizes import Size
 from appliance.nfs.storage import Image, Storage, Volume
@@ -333,7 +334,7 @@ class NfsRoots:
         for layer, put in self._furnishing.due(mounted):
             try:
                 await asyncio.to_thread(self.layers.refurnish, layer.path, put)
-            except Refused:  # somebody reset it meanwhile
+            except CannotDo:  # somebody reset it meanwhile
                 self._furnishing.again(layer)
             except NoRoom as reason:
                 self._furnishing.again(layer)

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 
 from appliance.bounded import put
 from appliance.catalog.model import PublishedRoot
+from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import (
     EVERYBODY,
     Export,
@@ -44,10 +45,6 @@ _LAST_SEEN_EVERY = 3600.0  # seconds; it is for people, and not worth a write fo
 _SEEN_LATELY = 900.0
 # With no more of them, a machine has a layer of each root as soon as it is seen.
 _FEW_ROOTS = 4
-
-
-class Refused(Exception):
-    """What was asked for is not done; one line says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -200,13 +197,13 @@ class Layers:
     def refurnish(self, path: PurePosixPath, furnish: Callable[[Layer, Path], None]) -> None:
         """Put more into a layer, as ours: it does not count as written by its machine.
 
-        Raises OSError, Refused where no such layer is mounted, and NoRoom.
+        Raises OSError, CannotDo where no such layer is mounted, and NoRoom.
         """
         require_free_space(self._storage.folder, self._storage.name)
         with self._change() as holdings:
             layer = holdings.layers.get(path)
             if layer is None or not holdings.stage.showing(path):
-                raise Refused(f"{path}: no such layer is mounted")
+                raise CannotDo(f"{path}: no such layer is mounted")
             holdings.furnish(layer, furnish)
 
     # What people ask for
@@ -214,7 +211,7 @@ class Layers:
     def keep(self, mac: str, root: str, keep: bool = True) -> None:
         """Let a machine stay on its layer when new versions of a root, by its name, come.
 
-        With `keep` False it gets the newest version again, at its next start. Raises Refused,
+        With `keep` False it gets the newest version again, at its next start. Raises CannotDo,
         OSError.
         """
         with self._change() as holdings:
@@ -233,7 +230,7 @@ class Layers:
         """Throw away what a machine wrote to the root of a name; settle() makes a fresh layer.
 
         It is the layer that the newest version's path shows, a kept one too, else the newest.
-        Raises Refused where there is none, or where the machine runs from it without `force`.
+        Raises CannotDo where there is none, or where the machine runs from it without `force`.
         """
         with self._change() as holdings:
             layers = self._of(mac, root)
@@ -242,21 +239,21 @@ class Layers:
             now = {holdings.stage.shown.get(path) for path in paths}
             layer = next((each for each in layers if each.path in now), layers[-1])
             if not force and holdings.is_busy(layer):
-                raise Refused(f"{layer}: the machine runs from it: shut it down, or say --force")
+                raise CannotDo(f"{layer}: the machine runs from it: shut it down, or say --force")
             holdings.doom(layer)
             self._pending.add(holder)
 
     def forget(self, mac: str, root: str, force: bool = False) -> None:
         """Throw away all that a machine wrote to the root of a name, in every version of it.
 
-        It gets a fresh layer when it next gets an address. Raises Refused where there is nothing,
+        It gets a fresh layer when it next gets an address. Raises CannotDo where there is nothing,
         or where the machine runs from it without `force`.
         """
         with self._change() as holdings:
             layers = self._of(mac, root)
             for layer in layers:
                 if not force and holdings.is_busy(layer):
-                    raise Refused(
+                    raise CannotDo(
                         f"{layer}: the machine runs from it: shut it down, or say --force"
                     )
             for layer in layers:
@@ -264,18 +261,18 @@ class Layers:
             self._seen.pop(holder_of(mac), None)
 
     def _of(self, mac: str, root: str) -> list[Layer]:
-        """Return a machine's layers of a root, the newest last; raises Refused without any."""
+        """Return a machine's layers of a root, the newest last; raises CannotDo without any."""
         try:
             holder = holder_of(mac)
         except ValueError as error:
-            raise Refused(str(error)) from None
+            raise CannotDo(str(error)) from None
         found = [
             each
             for each in self._staying()
             if (each.record.holder, each.record.root) == (holder, root)
         ]
         if not found:
-            raise Refused(f"{mac}: it has no layer of a root of the name {root}")
+            raise CannotDo(f"{mac}: it has no layer of a root of the name {root}")
         return sorted(found, key=lambda each: (each.record.made_at, each.path))
 
     def _staying(self) -> list[Layer]:

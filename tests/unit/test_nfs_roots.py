@@ -15,9 +15,9 @@ from appliance.catalog.model import Catalog, ModulesLayer, RootCatalog
 from appliance.furnishing import Offered
 from appliance.nfs import export_numbers
 from appliance.nfs.choice import Choice
+from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import Export
 from appliance.nfs.layer import Layer, Record
-from appliance.nfs.layers import Refused
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.settings import Settings
@@ -125,7 +125,7 @@ def test_a_layer_that_does_not_take_modules_now_hinders_no_other_and_is_tried_ag
         Export(each.path, each.fsid(each.path)) for each in served.layers.there
     )
     served.layers.refusing = {
-        hidden.path: Refused("no such layer is mounted"),
+        hidden.path: CannotDo("no such layer is mounted"),
         full.path: OSError(errno.ENOSPC, "No space left on device", "/layer/lib"),
     }
     served.nfs._furnishing.offers(Offered({KERNEL: MODULES}, (), KERNEL, "fedora"))

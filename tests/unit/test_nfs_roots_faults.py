@@ -13,8 +13,8 @@ from appliance.catalog.model import ModulesLayer
 from appliance.furnishing import Offered
 from appliance.nfs import layers, room
 from appliance.nfs.choice import Choice
+from appliance.nfs.commands import CannotDo
 from appliance.nfs.layer import Layer, Record, Shelf
-from appliance.nfs.layers import Refused
 from appliance.nfs_roots import NfsRoots, _in_use
 from appliance.paths import Paths
 from appliance.settings import Settings
@@ -70,7 +70,7 @@ def test_a_layer_that_is_reset_meanwhile_hinders_nobody(
 
     def refurnish(path: PurePosixPath, furnish: Callable[[Layer, Path], None]) -> None:
         asked.append(path)
-        raise Refused("no such layer is mounted")
+        raise CannotDo("no such layer is mounted")
 
     played = Played(tmp_path, mounted=True)
     monkeypatch.setattr(played.nfs.layers, "refurnish", refurnish)

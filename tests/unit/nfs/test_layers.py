@@ -8,13 +8,13 @@ from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 
 import pytest
+from appliance.nfs.ways import Ways
 
 from appliance.nfs.export import default_path
 from appliance.nfs.layer import Layer, Record, Shelf
 from appliance.nfs.layers import Layers
 from appliance.nfs.overlay import Overlay
 from appliance.nfs.stage import Stage
-from appliance.nfs.ways import Ways
 from appliance.paths import Paths
 from appliance.settings import Settings
 from tests.unit.builders import a_root
