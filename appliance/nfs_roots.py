@@ -91,6 +91,7 @@ class NfsRoots:
         self._default: str | None = None
         # What is to be done, one after the other.
         self._due = asyncio.Event()
+        self._gone = asyncio.Event()  # layers may have files to be deleted
         self._seen: dict[str, IPv4Address] = {}  # machines to be given their layers
         self._booting: set[tuple[str, str]] = set()  # machines, with the key of the root
         self._newly_mounted: set[PurePosixPath] = set()
@@ -244,6 +245,7 @@ class NfsRoots:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.clients.follow())
             tasks.create_task(self._measure())
+            tasks.create_task(self._sweep())
             while True:
                 await self._due.wait()
                 self._due.clear()
@@ -315,6 +317,7 @@ class NfsRoots:
             await asyncio.to_thread(self.layers.mounted, self._newly_mounted.pop())
         if self._unsettled:
             self._unsettled = not await asyncio.to_thread(self.layers.settle)
+            self._gone.set()
             self._publish()
             if self._unsettled:
                 self._settling.within(_HELD)
@@ -392,6 +395,17 @@ class NfsRoots:
                 self._progressed()
             pause = max(_MEASURE, _MEASURE_SHARE * (loop.time() - begun))
             self._publish()
+
+    async def _sweep(self) -> None:
+        """Delete layers' files, for ever: of a large one for minutes, in which machines boot."""
+        while True:
+            await self._gone.wait()
+            self._gone.clear()
+            try:
+                await asyncio.to_thread(self.layers.sweep)
+                self._fault("sweep", None)
+            except OSError as error:
+                self._fault("sweep", f"{error.filename}: not deleted: {error.strerror}")
 
     def layers_changed(self) -> None:
         """Take up what somebody did with layers: to be called after it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -115,7 +116,7 @@ class Shelf:
         self._machines.mkdir(parents=True, exist_ok=True)
         close_to_others(self._machines)
         for left in (*self._machines.glob(f"{_MAKING}*"), *self._machines.glob(f"{PROBE}*")):
-            os.rename(left, _aside_name(self._machines) / left.name)
+            os.rename(left, _aside_name(self._machines))
 
     def scan(self) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
         """Return the layers that are there, sorted by path, and what is wrong with others."""
@@ -179,7 +180,7 @@ class Shelf:
 
         Raises OSError.
         """
-        os.rename(layer.folder, _aside_name(self._machines) / layer.folder.name)
+        os.rename(layer.folder, _aside_name(self._machines))
         for parent in (layer.folder.parent, layer.folder.parent.parent):
             try:
                 parent.rmdir()
@@ -206,7 +207,8 @@ class Shelf:
 
 
 def _aside_name(machines: Path) -> Path:
-    return Path(tempfile.mkdtemp(prefix=_GOING, dir=machines))
+    # Not made before it is needed: sweep() deletes what has such a name at any time.
+    return machines / f"{_GOING}{secrets.token_hex(8)}"
 
 
 def _folders(folder: Path, depth: int) -> Iterator[PurePosixPath]:

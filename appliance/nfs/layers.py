@@ -131,7 +131,6 @@ class Layers:
                 for path in filter(is_default_path, tuple(holdings.stage.shown)):
                     holdings.stage.withdraw(path)
             holdings.settle()
-        self._sweep()
 
     def stop(self) -> None:
         """Unmount all; the layers stay. To be called when nothing is exported. Raises OSError."""
@@ -282,7 +281,7 @@ class Layers:
     # What follows
 
     def settle(self) -> bool:
-        """Unmount and delete what was withdrawn, and show what takes its place.
+        """Unmount what was withdrawn, show what takes its place, and leave the rest to sweep().
 
         To be called when the servers have dropped everything that exports() does not have, and
         again when it returns False: something is still held, here or by a dead container's server.
@@ -293,13 +292,6 @@ class Layers:
             for holder in pending:
                 self._align(holder)
             settled = not holdings.stage.going and not holdings.held_elsewhere
-        self._sweep()
-        # Only roots that were named are known to be all; who is at it now keeps them afterwards.
-        if self._roots and self._wanting.acquire(blocking=False):
-            try:
-                self._keep_prepared()
-            finally:
-                self._wanting.release()
         return settled
 
     def sizes(self) -> Mapping[PurePosixPath, Size]:
@@ -318,12 +310,15 @@ class Layers:
             self._drop_outdated()
         return measured
 
-    def _sweep(self) -> None:
-        try:
-            self._holdings.sweep()
-        except OSError as error:
-            with self._change() as holdings:
-                holdings.faults["sweep"] = f"{self._storage.name}: not tidied up: {why(error)}"
+    def sweep(self) -> None:
+        """Delete the files of what settle() took away, which may take long. Raises OSError."""
+        self._holdings.sweep()
+        # Only roots that were named are known to be all; who is at it now keeps them afterwards.
+        if self._roots and self._wanting.acquire(blocking=False):
+            try:
+                self._keep_prepared()
+            finally:
+                self._wanting.release()
 
     def _drop_outdated(self) -> None:
         """Let go of the layers of replaced versions in which nobody has anything."""

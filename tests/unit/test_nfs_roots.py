@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import threading
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 from appliance import nfs_roots
 from appliance.catalog.model import Catalog, ModulesLayer, RootCatalog
+from appliance.events.hub import Event
 from appliance.furnishing import Offered
 from appliance.nfs import export_numbers
 from appliance.nfs.choice import Choice
@@ -31,6 +34,7 @@ class Played:
         self.asked: list[tuple[Any, ...]] = []
         self.there: tuple[Layer, ...] = ()
         self.exported: tuple[Export, ...] = ()
+        self.sweeping, self.swept = threading.Event(), threading.Event()
         self.settles: list[bool] = []
         self.used: dict[str, tuple[str, ...]] = {}
         self.refusing: dict[PurePosixPath, Exception] = {}
@@ -49,6 +53,13 @@ class Played:
     def settle(self) -> bool:
         self.asked.append(("settle",))
         return self.settles.pop(0)
+
+    def sweep(self) -> None:
+        self.sweeping.set()
+        self.swept.wait(10)
+
+    def machine_seen(self, mac: str, address: IPv4Address) -> None:
+        self.asked.append(("seen", mac))
 
     def in_use(self) -> dict[str, tuple[str, ...]]:
         return self.used
@@ -188,3 +199,23 @@ def test_the_builder_is_told_of_a_version_that_no_layer_is_over_any_more(served:
     served.layers.used = {"fedora": ("ffeeddccbbaa9988",)}
     served.work()
     assert served.changes == told + 1
+
+
+def test_machines_get_their_layers_while_what_a_large_one_had_is_deleted(served: Served) -> None:
+    mac = "52:54:00:12:34:56"
+    served.layers.settles = [True]
+
+    async def test() -> None:
+        served.nfs._unsettled = True
+        served.nfs._due.set()
+        following = asyncio.create_task(served.nfs.follow())
+        await asyncio.to_thread(served.layers.sweeping.wait, 10)
+        acknowledged = f"DHCPACK on 192.168.10.7 to {mac} via br0"
+        served.nfs.hear(Event("dhcpd", acknowledged, "dhcp", mac))
+        while ("seen", mac) not in served.layers.asked:
+            await asyncio.sleep(0)
+        assert not served.layers.swept.is_set()
+        served.layers.swept.set()
+        following.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), 5))

@@ -58,6 +58,7 @@ class Player:
             PATHS, chosen, self.furnish, self.is_busy, storage=self.storage, clock=lambda: self.now
         )
         self.layers.start()
+        self.layers.sweep()
         return self.layers.said
 
     def want(self, *roots: dict[str, Value], default: str | None = None) -> None:
@@ -85,7 +86,9 @@ class Player:
         self.layers.reset(mac, root, force)
 
     def settle(self) -> bool:
-        return self.layers.settle()
+        settled = self.layers.settle()
+        self.layers.sweep()
+        return settled
 
     def stop(self) -> None:
         self.layers.stop()
