@@ -8,13 +8,12 @@ from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 
 import pytest
-from appliance.nfs.ways import Ways
 
 from appliance.nfs.export import default_path
 from appliance.nfs.layer import Layer, Record, Shelf
 from appliance.nfs.layers import Layers
-from appliance.nfs.overlay import Overlay
 from appliance.nfs.stage import Stage
+from appliance.nfs.storage import Volume
 from appliance.paths import Paths
 from appliance.settings import Settings
 from tests.unit.builders import a_root
@@ -47,15 +46,16 @@ def test_a_machine_finds_its_root_on_a_volume_too_full_to_note_that_it_was_seen(
         stage.shown[path] = one.path
 
     monkeypatch.setattr(Stage, "show", show)
+    paths = replace(Paths(), boot=tmp_path)
     layers = Layers(
-        replace(Paths(), boot=tmp_path),
+        paths,
         Settings(interface="eth1", nfs_default_path=True),
         lambda *_: None,
         lambda _: False,
+        storage=Volume(paths),
     )
     layers._roots, layers._default = (root,), root.key
     layers._holdings.layers = {layer.path: layer}
-    layers._holdings.ways = Ways((Overlay(),), "by the test")
     layers.machine_seen(MAC, ADDRESS)
     assert [each.path for each in layers.exports()] == [layer.path, default_path(ADDRESS)]
     assert any("No space left on device" in each for each in layers.notices)
