@@ -30,6 +30,8 @@ from tests.unit.builders import a_menu, a_root, an_export
 class Played:
     """Layers that note what they are asked for."""
 
+    notices = ()
+
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self.there: tuple[Layer, ...] = ()
