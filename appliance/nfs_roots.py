@@ -251,7 +251,7 @@ class NfsRoots:
                 self._due.clear()
                 await self._try("layers", self._work())
                 if self._wants_now:
-                    self._wanting = tasks.create_task(self._try("roots", self._want()))
+                    self._wanting = tasks.create_task(self._try("nfs roots", self._want()))
                     self._wanting.add_done_callback(self._wanted_once)
 
     async def _try(self, about: str, work: Coroutine[Any, Any, None]) -> None:

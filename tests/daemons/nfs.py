@@ -38,11 +38,6 @@ PYTHON = "/opt/venv/bin/python"
 
 # The server is started by the tests, and layers get file systems of their own by loop devices.
 SETTINGS = {"BOOTDROP_NFS": "off"}
-LOOP_DEVICES = """
-services:
-  appliance:
-    device_cgroup_rules: ["b 7:* rmw", "c 10:237 rmw"]
-"""
 
 _LOG = "/run/ganesha.log"
 _VOLUME = Path("/srv/boot/machines/test")

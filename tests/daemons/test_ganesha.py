@@ -10,7 +10,7 @@ from threading import Event, Thread
 import pytest
 
 from tests.daemons.forge import Refused, replaced
-from tests.daemons.nfs import CLIENT, LOOP_DEVICES, OUTSIDER, SETTINGS, Forger, Server
+from tests.daemons.nfs import CLIENT, OUTSIDER, SETTINGS, Forger, Server
 from tests.lab.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -24,7 +24,7 @@ NO_HANDLE = r"nfs[34] 70|operation 22 70|nfs[34] 10001|nfs3 5|nfs4 5|nfs[34] 22|
 @pytest.fixture(scope="module")
 def lab(lab_images: None) -> Iterator[Lab]:
     with Lab("ganesha") as lab:
-        lab.up(SETTINGS, LOOP_DEVICES)
+        lab.up(SETTINGS)
         lab.wait_ready()
         yield lab
 
@@ -96,7 +96,7 @@ def test_a_forged_handle_leads_out_of_a_plain_folder(
 def test_an_overlay_alone_does_not_hold_a_forged_handle_of_a_file(
     server: Server, client: Forger, version: int, kind: str
 ) -> None:
-    """Why layers and trees need file systems of their own.
+    """Why layers and trees lie in a store (test_forged_handles.py has what is served).
 
     overlayfs asks of a folder whether it lies in the layer, of a file it does not (fs/overlayfs/
     namei.c, ovl_acceptable).
