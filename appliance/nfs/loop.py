@@ -80,20 +80,27 @@ def _existing(name: str, status: os.stat_result, devices: Path) -> tuple[int, Pa
         except (OSError, ValueError):  # it went meanwhile; a partition
             continue
         path = devices / f"loop{number}"
-        device = _open_device(path, stat.S_IFBLK, (_LOOP_MAJOR, number))
         try:
-            if _is_of(device, status):
-                return device, path
+            device = _open_device(path, stat.S_IFBLK, (_LOOP_MAJOR, number))
         except OSError as error:
-            if error.errno != errno.ENXIO:  # it went meanwhile
-                os.close(device)
+            if error.errno != errno.ENXIO:
                 raise
+            continue  # it is let go of: nothing is mounted from it, all is written
+        if _is_of(device, status):
+            return device, path
         os.close(device)
     return None
 
 
 def _is_of(device: int, status: os.stat_result) -> bool:
-    answer = fcntl.ioctl(device, _LOOP_GET_STATUS64, bytes(_LOOP_INFO.size))
+    """Tell whether an open loop device has a file; it need not have one any more."""
+    try:
+        answer = fcntl.ioctl(device, _LOOP_GET_STATUS64, bytes(_LOOP_INFO.size))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            os.close(device)
+            raise
+        return False
     return bool(_LOOP_INFO.unpack(answer) == (status.st_dev, status.st_ino))
 
 
