@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,6 +148,19 @@ class Feed:
         if found is None:
             raise WaitedInVain(f"no such event within {timeout:g} s\n{self.tail()}")
         return found
+
+    def wait_line(self, pattern: str, timeout: float, after: int) -> float:
+        """Wait for a line of the log beyond that many; return when it was there (epoch).
+
+        The log lacks nothing of an appliance's first moments. Raises WaitedInVain.
+        """
+        expression = re.compile(pattern)
+        if (
+            self._wait(lambda: any(map(expression.search, self.log[after:])) or None, timeout)
+            is None
+        ):
+            raise WaitedInVain(f"/{pattern}/ not logged within {timeout:g} s\n{self.tail()}")
+        return time.time()
 
     def tail(self, lines: int = 20) -> str:
         """Return the last lines of the appliance's log, indented, under a heading."""

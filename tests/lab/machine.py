@@ -218,6 +218,11 @@ class Machine:
             found = re.search(pattern, self.console)
             return self._seen(found) if found else None
 
+    def every(self, pattern: str) -> tuple[Seen, ...]:
+        """Return every match on the whole console so far."""
+        with self._changed:
+            return tuple(map(self._seen, re.finditer(pattern, self.console)))
+
     def send(self, text: str) -> None:
         """Type on the serial console; a line ends with a newline."""
         assert self._stream is not None, "the machine was never on"
