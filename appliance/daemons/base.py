@@ -41,7 +41,8 @@ class Program:
     argv: tuple[str, ...]
     user: str | None = None  # None: root, for daemons that drop their privilege themselves
     group: str | None = None  # the one with the user's name when None
-    capabilities: tuple[str, ...] = ()  # what the user keeps, in small letters without CAP_
+    # What the user keeps, in small letters without CAP_; root keeps all where none are named.
+    capabilities: tuple[str, ...] = ()
     reads: tuple[Path, ...] = ()  # folders, besides /usr, /opt and /etc
     writes: tuple[Path, ...] = ()  # folders
     unconfined: str = ""  # why Landlock cannot hold it; empty: it does

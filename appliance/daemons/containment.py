@@ -43,10 +43,12 @@ async def landlock_works() -> bool:
 
 def _identity(program: Program) -> list[str]:
     words = ["--no-new-privs"]
-    if program.user is None:
-        return words
-    group = program.group or program.user
     kept = ",".join(["-all", *(f"+{capability}" for capability in program.capabilities)])
+    if program.user is None:
+        # What root starts has all that is in the bounding set, and what is inheritable.
+        bounds = ["--bounding-set", kept, "--inh-caps", "-all"]
+        return [*words, *bounds] if program.capabilities else words
+    group = program.group or program.user
     words += ["--reuid", program.user, "--regid", group, "--clear-groups"]
     return [*words, "--inh-caps", kept, "--ambient-caps", kept]
 

@@ -87,6 +87,11 @@ class Ganesha(Daemon):
                 *("-f", str(situation.paths.run / _CONFIGURATION), "-L", "/dev/stderr"),
                 *("-N", "WARN"),
             ),
+            # What root on a machine does with its files, and to open them by handle. Not SYS_ADMIN.
+            capabilities=(
+                *("chown", "dac_override", "dac_read_search", "fowner", "fsetid", "mknod"),
+                *("net_bind_service", "setfcap", "setgid", "setuid"),
+            ),
             unconfined="older kernels' Landlock denies files opened by handle (its erratum 3)",
         )
 

@@ -45,6 +45,7 @@ class Rpcbind(Daemon):
         assert situation.network is not None
         return Program(
             ("rpcbind", "-f", "-h", str(situation.network.server)),
+            capabilities=("net_bind_service", "setgid", "setuid"),
             unconfined="its socket and its lock lie in /run itself",
         )
 

@@ -56,6 +56,7 @@ class Tftpd(Daemon):
                 *("-B", str(settings.tftp_block_size), *refuse),
                 *("-m", str(remap), "-s", str(published)),
             ),
+            capabilities=("net_bind_service", "setgid", "setuid", "sys_chroot"),
             reads=(published, remap.parent),
         )
 

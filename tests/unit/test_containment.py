@@ -47,6 +47,14 @@ def test_without_landlock_the_user_remains() -> None:
     ]
 
 
+def test_root_keeps_no_more_than_it_names() -> None:
+    program = Program(("daemon",), capabilities=("chown", "mknod"))
+    assert confine(program, landlock=False) == [
+        *("setpriv", "--no-new-privs", "--bounding-set", "-all,+chown,+mknod"),
+        *("--inh-caps", "-all", "daemon"),
+    ]
+
+
 @EVERY_DAEMON
 def test_no_daemon_may_read_the_drop_folder_or_all_of_the_volume(daemon: Daemon) -> None:
     program, paths = daemon.program(SITUATION), SITUATION.paths
