@@ -73,7 +73,7 @@ class NfsRoots:
         self._changed, self._say, self._fault = changed, say, fault
         self._progressed = progressed
         self.clients = NfsClients(
-            tell, progressed, self._mounted, paths, paths.nfs_state / "ganesha/v4recov/node0"
+            tell, progressed, self._mounted, paths, paths.nfs_state / "ganesha/v4recov"
         )
         self._furnishing = Furnishing(paths, say)
         self._storage = storage_of(chosen, paths)
