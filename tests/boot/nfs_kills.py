@@ -24,6 +24,8 @@ BOOT = 150  # seconds; five machines on two cores
 # Seconds until a machine goes on: the start, Grace_Period of ganesha.conf.j2, and up to 15 more in
 # which a Linux client that was told to wait does not ask again (NFS4_POLL_RETRY_MAX).
 GRACE = 90
+# On a machine: how often its kernel told of something that it has no more.
+LOSSES = "dmesg | grep -ci 'stale\\|reclaim\\|lost .* lock' || true"
 
 _PROGRAMS = {  # by its name: what its command line begins with
     "ganesha": "ganesha.nfsd ",
