@@ -24,6 +24,11 @@ from appliance.settings import Settings
 HOLDER = "⟨mac⟩"  # the machine's part of paths, such as 52-54-00-12-34-56
 HOSTNAME = "⟨hostname⟩"
 
+# NFSv4 servers know a machine by its name, which none has yet in an initramfs: of two by one name
+# the second is taken for the first after a reboot, whose locks are then gone
+# (Documentation/filesystems/nfs/client-identifier.rst).
+CLIENT_ID = "nfs.nfs4_unique_id="
+
 FORMAT = "nfs"  # among a root's formats: it has a tree that can be mounted
 
 # What the small init of a read-only root is called in it; the real one it is told by a word.
@@ -119,7 +124,8 @@ def _by_itself(case: _Case) -> str:
 def _dracut(case: _Case) -> str:
     # `nfs` is version 3 for it, whatever the options say (parse-nfsroot.sh).
     kind = "nfs" if case.version == "3" else "nfs4"
-    return f"root={kind}:{case.place}:{case.options} {_init(case)} rd.neednet=1 ip=dhcp"
+    words = f"root={kind}:{case.place}:{case.options} {_init(case)} rd.neednet=1 ip=dhcp"
+    return f"{words} {CLIENT_ID}{HOLDER}" if HOLDER in case.place else words
 
 
 def _initramfs_tools(case: _Case) -> str:

@@ -14,7 +14,7 @@ from appliance.daemons.base import ASKING_MAC, PROBE_MAC
 from appliance.entries import Entry, Firmware, Menu
 from appliance.nfs.choice import MOUNTD_PORT
 from appliance.nfs.export import holder_of
-from appliance.nfs_entries import HOLDER, HOSTNAME
+from appliance.nfs_entries import CLIENT_ID, HOLDER, HOSTNAME
 from appliance.situation import Situation
 
 # Path to text. `etc/…` is a daemon's, under the run folder; `tftp/…` is a machine's, published.
@@ -41,7 +41,11 @@ class Renderer:
             # Text for daemons and firmware, not HTML: what goes in is checked at the border.
             autoescape=False,
         )
-        self._environment.globals |= {"Firmware": Firmware, "ipxe_holder": IPXE_HOLDER}
+        self._environment.globals |= {
+            "Firmware": Firmware,
+            "ipxe_holder": IPXE_HOLDER,
+            "client_id": CLIENT_ID,
+        }
         self._environment.filters |= {
             "screen": screen,
             "ipxe": ipxe,

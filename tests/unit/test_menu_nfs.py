@@ -93,6 +93,12 @@ def test_dracut_is_told_in_its_own_words() -> None:
     assert by_3.cmdline.startswith(f"root=nfs:{PATH}/rw:vers=3,tcp,{SIZES},hard rw ")
 
 
+def test_a_clones_machine_by_dracut_has_a_name_of_its_own_for_nfsv4() -> None:
+    cloned = over_nfs(debian(DRACUT_INITRD), nfs_root(share="clone"))
+    assert f" ip=dhcp nfs.nfs4_unique_id={HOLDER} {CONSOLES}" in f"{cloned.cmdline} "
+    assert "nfs4_unique_id" not in over_nfs(ABLE, nfs_root(share="clone")).cmdline
+
+
 def test_initramfs_tools_is_told_in_its_own_words_and_mounts_by_version_3_alone() -> None:
     kernel = debian()
     entry = over_nfs(kernel, settings=Settings(nfs_version="4.2"))
