@@ -53,11 +53,17 @@ class Fetched:
 class Furnishing:
     """Knows what is to be in which layer; `say` gets a line for what a layer did not get.
 
-    `furnish` and what `due` yields are called in threads.
+    `furnish` and what `due` yields are called in threads. `neighbour` tells the hardware address
+    of a machine that another DHCP server gave its own, if the kernel knows it.
     """
 
-    def __init__(self, paths: Paths, say: Callable[[str], None]) -> None:
-        self._paths, self._say = paths, say
+    def __init__(
+        self,
+        paths: Paths,
+        say: Callable[[str], None],
+        neighbour: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        self._paths, self._say, self._neighbour = paths, say, neighbour
         self._offered = Offered({})
         self._addresses: dict[str, str] = {}  # of machines, by which HTTP and TFTP know them
         self._fetched: dict[tuple[str, str], PurePosixPath] = {}  # by machine and root
@@ -73,8 +79,10 @@ class Furnishing:
         if (address := given_address(event)) is not None:
             put(self._addresses, str(address), event.client)
         match = _FETCHED.search(event.text) if event.kind in ("http", "tftp") else None
-        mac = self._addresses.get(event.client)
-        if match is None or mac is None:
+        if match is None or match["root"] not in {root.key for root in self._offered.roots}:
+            return None
+        mac = self._addresses.get(event.client) or self._neighbour(event.client)
+        if mac is None:
             return None
         fetched = Fetched(mac, match["root"], PurePosixPath(match["kernel"]))
         put(self._fetched, (mac, fetched.root), fetched.kernel)

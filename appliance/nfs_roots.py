@@ -21,7 +21,7 @@ from appliance.events.leases import given_address
 from appliance.furnishing import Furnishing, Offered
 from appliance.menu import modules_of
 from appliance.network import Network
-from appliance.nfs import choice, export_numbers, leftovers
+from appliance.nfs import choice, evidence, export_numbers, leftovers
 from appliance.nfs.choice import Choice
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import Export, NfsService
@@ -75,7 +75,7 @@ class NfsRoots:
         self.clients = NfsClients(
             tell, progressed, self._mounted, paths, paths.nfs_state / "ganesha/v4recov"
         )
-        self._furnishing = Furnishing(paths, say)
+        self._furnishing = Furnishing(paths, say, evidence.neighbour)
         self._storage = storage_of(chosen, paths)
         self.layers = Layers(
             paths, chosen, self._furnishing.furnish, self.clients.is_busy, storage=self._storage

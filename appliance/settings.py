@@ -344,9 +344,9 @@ class Settings(BaseSettings):
         "NFS",
         "How many machines' layers over NFS are kept. When there are as many, one that no machine "
         "used makes room for the next; where all were used, none is made.",
-        "1 to 100000",
+        "1 to 60000",
         ge=1,
-        le=100000,
+        le=60000,
     )
     layer_size: int = _setting(
         16384,

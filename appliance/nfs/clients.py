@@ -106,8 +106,9 @@ class Clients:
         self._machines: dict[IPv4Address, str] = {}  # hardware addresses, by dhcpd
         # Bytes received and sent when last looked, by the kernel's number for the socket.
         self._counted: dict[str, tuple[int, int]] = {}
-        # Sockets of machines that booted since: what is left of an earlier life.
-        self._stale: set[str] = set()
+        # Sockets of machines that booted since, as it seems: what is left of an earlier life. With
+        # the bytes that came by each until the first look after that.
+        self._stale: dict[str, int | None] = {}
         self._sockets: dict[IPv4Address, set[str]] = {}
 
     # --- what is heard
@@ -173,7 +174,12 @@ class Clients:
             counted[each.cookie] = each.received, each.sent
             sockets.setdefault(each.address, set()).add(each.cookie)
             if each.cookie in self._stale:
-                continue
+                heard = self._stale[each.cookie]
+                if heard is None or each.received == heard:
+                    self._stale[each.cookie] = each.received
+                    continue
+                # Anybody can ask for an address in its name; who speaks on has not booted anew.
+                del self._stale[each.cookie]
             session = self._sessions.get(each.address)
             if session is None or session.state == "gone":
                 session = self._begin(each.address)
@@ -189,7 +195,7 @@ class Clients:
             if bytes_ > _RENEWAL:
                 self._sessions[address].active = now
         self._counted, self._sockets = counted, sockets
-        self._stale &= counted.keys()
+        self._stale = {each: heard for each, heard in self._stale.items() if each in counted}
 
     def _begin(self, address: IPv4Address) -> _Session | None:
         """Begin a machine's session; the oldest that is gone makes room for it."""
@@ -204,7 +210,7 @@ class Clients:
         return session
 
     def _end(self, session: _Session) -> Iterator[Change]:
-        self._stale |= self._sockets.get(session.address, set())
+        self._stale |= dict.fromkeys(self._sockets.get(session.address, set()))
         session.state = "gone"
         if session.told is not None:
             yield Change(_client(session), "gone")

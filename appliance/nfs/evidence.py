@@ -125,6 +125,13 @@ def hardware_addresses(arp: str) -> dict[IPv4Address, str]:
     return found
 
 
+def neighbour(address: str) -> str | None:
+    """Return the hardware address that the kernel has for a neighbour's IPv4 address."""
+    found = ipv4(address)
+    known = hardware_addresses(text(PROC / "net/arp"))
+    return None if found is None else known.get(found)
+
+
 def _mounts(mountinfo: str, exports: Path) -> Iterator[tuple[str, str, PurePosixPath]]:
     """Yield mount number, device and path as clients name it, of each mount below `exports`."""
     prefix = f"{exports}/"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import secrets
 import stat
 import zlib
@@ -20,6 +19,7 @@ from appliance.files import (
     read_file,
     rename_inside,
 )
+from appliance.nfs import mounts
 from appliance.nfs.newc import BrokenArchive, Member, members
 
 _ARCHIVED = PurePosixPath("lib/modules")  # where the builder's archive has them
@@ -53,7 +53,7 @@ def put_modules(layer: Path, archive: Path, version: str) -> bool:
         with _one_line(archive):
             _unpack(layer, aside, archive, version)
         put_file(layer, aside / _MARK, (mark,))
-        os.sync()  # what has the mark is whole after a power cut, too
+        mounts.sync(layer)  # what has the mark is whole after a power cut, too
         # Not renamed away: overlayfs refuses that for a folder of the lower tree (EXDEV).
         delete_inside(layer, place / version)
         rename_inside(layer, aside, place / version)

@@ -229,3 +229,14 @@ def require_handles(path: Path) -> None:
 def _error(path: Path) -> OSError:
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number), str(path))
+
+
+def sync(folder: Path) -> None:
+    """Have all of the file system that a folder is in on the disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _libc.syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(descriptor)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from appliance.run import CommandFailed, run_here
 
+_PATIENCE = 300.0  # seconds; a machine can make its layer as large as it likes
 _AT_ONCE = 500  # folders for one du: far below the limit of a command line
 
 
@@ -48,7 +49,7 @@ def _du(folders: Sequence[Path], options: Sequence[str], values: int = 1) -> dic
         argv += map(str, folders[first : first + _AT_ONCE])
         try:
             # 1: something went away meanwhile, as machines write on.
-            said = run_here(argv, accepted=(0, 1))
+            said = run_here(argv, accepted=(0, 1), timeout=_PATIENCE)
         except CommandFailed as failed:
             raise OSError(errno.EIO, str(failed)[-200:], str(folders[first])) from None
         lines = (line.split("\t", values) for line in said.split("\0") if line)

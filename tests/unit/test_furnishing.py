@@ -11,18 +11,21 @@ from appliance.events.hub import Event
 from appliance.furnishing import Fetched, Furnishing, Offered
 from appliance.nfs.layer import Layer, Record
 from appliance.paths import Paths
+from tests.unit.builders import a_root
 
 MAC = "52:54:00:12:34:56"
 OTHER = "52:54:00:12:34:57"
 KERNEL = PurePosixPath("kernels/bzImage/00112233445566aa/kernel")
 FETCH = f"192.168.10.10 GET 200 2917376 0.110 /over-nfs/fedora/{KERNEL}"
+ROOTS = (a_root("fedora"), a_root("my root"))
 MODULES = ModulesLayer("1" * 16, "6.1.192", "modules.tar", PurePosixPath("modules/1/m.gz"), 0)
+OFFERED = Offered({KERNEL: MODULES}, ROOTS)
 
 
 @pytest.fixture
 def furnishing(tmp_path: Path) -> Furnishing:
     known = Furnishing(Paths(boot=tmp_path), print)
-    known.offers(Offered({KERNEL: MODULES}))
+    known.offers(OFFERED)
     for mac, address in ((MAC, "192.168.10.10"), (OTHER, "192.168.10.11")):
         known.hear(Event("dhcpd", f"DHCPACK on {address} to {mac} via br0", "dhcp", mac))
     return known
@@ -51,17 +54,18 @@ def due(furnishing: Furnishing, *layers: Layer) -> list[Layer]:
         (
             Event(
                 "tftpd",
-                f"RRQ from 192.168.10.10 filename over-nfs/my_root~ab12/{KERNEL}",
+                f"RRQ from 192.168.10.10 filename over-nfs/{ROOTS[1].key}/{KERNEL}",
                 "tftp",
                 "192.168.10.10",
             ),
-            Fetched(MAC, "my_root~ab12", KERNEL),
+            Fetched(MAC, ROOTS[1].key, KERNEL),
         ),
         (Event("nginx", FETCH, "http", "192.168.10.99"), None),
         (Event("nginx", FETCH.replace("/over-nfs/fedora", ""), "http", "192.168.10.10"), None),
+        (Event("nginx", FETCH.replace("fedora", "invented"), "http", "192.168.10.10"), None),
         (Event("neopxe", FETCH, "log", "192.168.10.10"), None),
     ],
-    ids=["HTTP", "TFTP", "nobody known", "into memory", "another daemon"],
+    ids=["HTTP", "TFTP", "nobody known", "into memory", "no such root", "another daemon"],
 )
 def test_a_kernels_path_tells_who_is_going_to_mount_what(
     furnishing: Furnishing, event: Event, fetched: Fetched | None
@@ -89,5 +93,14 @@ def test_a_shared_layer_gets_the_modules_of_whoever_boots_it(furnishing: Furnish
 def test_what_boots_by_default_has_its_modules_before_it_is_asked_for(
     furnishing: Furnishing,
 ) -> None:
-    furnishing.offers(Offered({KERNEL: MODULES}, (), KERNEL, "fedora"))
+    furnishing.offers(Offered({KERNEL: MODULES}, ROOTS, KERNEL, "fedora"))
     assert due(furnishing, a_layer(MAC), a_layer(MAC, "debian")) == [a_layer(MAC)]
+
+
+def test_a_machine_of_another_dhcp_server_is_known_by_the_kernels_neighbours(
+    tmp_path: Path,
+) -> None:
+    known = Furnishing(Paths(boot=tmp_path), print, {"192.168.10.10": MAC}.get)
+    known.offers(OFFERED)
+    fetch = Event("nginx", FETCH, "http", "192.168.10.10")
+    assert known.hear(fetch) == Fetched(MAC, "fedora", KERNEL)

@@ -168,6 +168,18 @@ def test_a_machine_that_boots_anew_counts_from_the_beginning() -> None:
     assert (seen.only.since, seen.only.read, seen.only.state) == (1015, 5, "mounted")
 
 
+def test_who_asks_for_an_address_in_a_machines_name_does_not_make_it_gone() -> None:
+    seen = Seen()
+    seen.clients.leased(MACHINE, MAC)
+    seen.look(a_connection(1000, 1000))
+    seen.clients.boots(MAC)
+    seen.look(a_connection(1100, 1100))  # what was on its way when it was asked
+    assert seen.only.state == "gone"
+    seen.look(a_connection(1200, 1200))
+    assert (seen.only.state, seen.only.paths) == ("mounted", (CLONE.path,))
+    assert seen.clients.is_busy(CLONE)
+
+
 def test_what_the_log_says_is_certain() -> None:
     seen = Seen(CLONE, SECOND, EVERYBODYS)
     seen.clients.leased(MACHINE, MAC)
