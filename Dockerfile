@@ -38,8 +38,8 @@ RUN install -D -t /overlays/x86_64 /overlay-init/overlay-init "$(command -v busy
  && install -D -t /overlays/arm64 /overlay-init/overlay-init /arm64/usr/bin/busybox
 
 FROM debian:trixie-slim
-# python3 runs the orchestrator and neopxe; iproute2 reads the interfaces; libnfs-utils asks our
-# NFS server as a machine does; openssh-client makes the host keys of machines' clones.
+# python3 runs the orchestrator and neopxe; iproute2 reads the interfaces; libnfs-utils looks
+# at exports by hand and in tests; openssh-client makes the host keys of machines' clones.
 RUN --mount=type=cache,target=/var/cache/apt,sharing=locked \
     apt-get update -q && apt-get install -qy --no-install-recommends \
     e2fsprogs iproute2 isc-dhcp-server libnfs-utils nfs-ganesha-vfs nfs-kernel-server nginx-light \
