@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,12 +93,22 @@ def test_it_ends_at_once_and_cleanly_when_it_is_told_to(running: Running) -> Non
     assert running.end() == []
 
 
+@contextmanager
+def ended_at_last(process: subprocess.Popen[str]) -> Iterator[None]:
+    """End a process that a failed test leaves: else its context waits for it for ever."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 def test_a_new_configuration_is_taken_up_and_a_wrong_one_is_not(tmp_path: Path) -> None:
     file = tmp_path / "neopxe.conf"
     file.write_text(ON_LOOPBACK)
     argv = neopxe("--config", str(file), "--port", "0")
     with (
         subprocess.Popen(argv, cwd=CHECKOUT, stderr=subprocess.PIPE, text=True) as process,
+        ended_at_last(process),
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
         assert process.stderr is not None
