@@ -179,8 +179,10 @@ async def _check(daemon: Daemon, files: Tree, situation: Situation) -> None:
 
 
 def _daemon_files(daemon: Daemon, situation: Situation, renderer: Renderer) -> Tree:
-    argv = confine(daemon.program(situation), landlock=situation.landlock)
-    return renderer.files(daemon.templates, situation) | renderer.program(daemon.name, argv)
+    program = daemon.program(situation)
+    argv = confine(program, landlock=situation.landlock)
+    section = renderer.program(daemon.name, argv, program.stops_in)
+    return renderer.files(daemon.templates, situation) | section
 
 
 def _section(daemon: Daemon) -> PurePosixPath:

@@ -108,9 +108,13 @@ class Renderer:
             for of, holder in _whose(situation, item.entry).items()
         }
 
-    def program(self, name: str, argv: Sequence[str]) -> Tree:
-        """Return supervisord's section for a program; `%` starts an expansion there."""
-        program = {"name": name, "command": shlex.join(argv).replace("%", "%%")}
+    def program(self, name: str, argv: Sequence[str], stops_in: int) -> Tree:
+        """Return supervisord's section for a program; `%` starts an expansion there.
+
+        `stops_in` is in seconds (daemons.base.Program).
+        """
+        command = shlex.join(argv).replace("%", "%%")
+        program = {"name": name, "command": command, "stops_in": stops_in}
         text = self._render("etc/supervisor/conf.d/program.conf", program=program)
         return {PurePosixPath(f"etc/supervisor/conf.d/{name}.conf"): text}
 

@@ -27,6 +27,10 @@ class NotServing(Exception):
     """A daemon does not do its work, though it may run; the message says what was tried."""
 
 
+class Silent(NotServing):
+    """A daemon takes calls and does not answer in time: it has much to do, or it hangs."""
+
+
 class ServesInPart(NotServing):
     """A daemon does some of its work; a new start would disturb those that it serves."""
 
@@ -46,6 +50,7 @@ class Program:
     reads: tuple[Path, ...] = ()  # folders, besides /usr, /opt and /etc
     writes: tuple[Path, ...] = ()  # folders
     unconfined: str = ""  # why Landlock cannot hold it; empty: it does
+    stops_in: int = 5  # seconds from SIGTERM on, after which it is killed
 
 
 class Daemon(Protocol):

@@ -44,6 +44,8 @@ class Nfsd(Daemon):
             reads=(paths.run / "etc", paths.exports),
             # nfsd's files and the export caches; each process has its own /proc/net.
             writes=(Path("/proc"), folder(situation), record.parent),
+            # Threads end when they have done what machines asked for, on a disk that is busy.
+            stops_in=20,
         )
 
     def prepare(self, situation: Situation) -> None:

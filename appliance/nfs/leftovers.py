@@ -75,11 +75,13 @@ async def end_leftovers(paths: Paths, *, elsewhere: bool) -> bool:
     server outside of this container uses the same threads by now (choice.foreign_server), so that
     they stay. Raises CommandFailed.
     """
-    was_ours = threads() > 0 and recorded(paths) == here() and not elsewhere
+    number = threads()
+    was_ours = number > 0 and recorded(paths) == here() and not elsewhere
     if was_ours:
         await mount_control()
         await run(["rpc.nfsd", "0"], timeout=30)  # ends the clients' state with them
-        _flush_caches()
+    if was_ours or not (number or elsewhere):
+        _flush_caches()  # also of one that was killed between its threads' end and its exports'
     if not elsewhere:
         record_path(paths).unlink(missing_ok=True)
     return was_ours
@@ -106,6 +108,9 @@ async def mount_pipes(paths: Paths) -> None:
 
 
 def _flush_caches() -> None:
+    """Empty them: nobody's are in use, and mountd fills them again."""
     for cache in _CACHES:
-        # Any time from now on empties it (net/sunrpc/cache.c, write_flush).
-        Path("/proc/net/rpc", cache, "flush").write_text(f"{int(time.time())}\n", encoding="ascii")
+        flush = Path("/proc/net/rpc", cache, "flush")
+        if flush.exists():  # not before nfsd is there
+            # Any time from now on empties it (net/sunrpc/cache.c, write_flush).
+            flush.write_text(f"{int(time.time())}\n", encoding="ascii")

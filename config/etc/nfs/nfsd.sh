@@ -10,13 +10,16 @@ run=$1 record=$2 address=$3
 wanted=$run/etc/nfs/exports
 exported=$run/nfs/exported # the lines of `wanted` that are in force
 
+# All that come by standard input at once, as exportfs writes down what is left each time it is called.
+end_exports() {
+	sort -u | xargs -r -d '\n' exportfs -u
+}
+
 # A line of `wanted` changes its options in place: only what is named by none any more is ended.
 update() {
 	grep -v '^#' "$wanted" >"$run/nfs/wanted"
 	sed 's/^[^ ]* //' "$run/nfs/wanted" >"$run/nfs/named"
-	sed 's/^[^ ]* //' "$exported" | grep -vxF -f "$run/nfs/named" | while read -r what; do
-		exportfs -u "$what"
-	done
+	sed 's/^[^ ]* //' "$exported" | grep -vxF -f "$run/nfs/named" | end_exports
 	grep -xF -f "$run/nfs/wanted" "$exported" >"$exported.new"
 	grep -vxF -f "$exported" "$run/nfs/wanted" | while read -r options what; do
 		# What fails has said so, and is tried again next time.
@@ -41,11 +44,11 @@ take_up() {
 stop() {
 	${sleeper:+kill "$sleeper"}
 	rpc.nfsd 0
+	# Now, as no threads of ours are left: those that are there from here on are the host's.
+	rm -f "$record"
 	# An update may be half done.
-	cat "$exported" "$exported.new" 2>/dev/null | sort -u | while read -r options what; do
-		exportfs -u "$what"
-	done
-	rm -f "$exported" "$exported.new" "$record"
+	cat "$exported" "$exported.new" 2>/dev/null | sed 's/^[^ ]* //' | end_exports
+	rm -f "$exported" "$exported.new"
 	exit 0
 }
 

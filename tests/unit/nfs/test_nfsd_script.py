@@ -16,10 +16,13 @@ from tests.unit.builders import CHECKOUT
 
 # Exports /b as soon as it is told to by a fifo.
 _EXPORTFS = """#!/bin/sh
-[ "$3" != 10.0.0.0/24:/b ] || { echo begun >{folder}/begun; read -r _ <{folder}/go; }
+[ "$1 $3" != '-o 10.0.0.0/24:/b' ] || { echo begun >{folder}/begun; read -r _ <{folder}/go; }
 if [ "$1" = -u ]; then
-    grep -vxF "$2" {folder}/kernel >{folder}/kernel.new
-    mv {folder}/kernel.new {folder}/kernel
+    shift
+    for what; do
+        grep -vxF "$what" {folder}/kernel >{folder}/kernel.new
+        mv {folder}/kernel.new {folder}/kernel
+    done
 else
     echo "$3" >>{folder}/kernel
 fi
@@ -82,6 +85,19 @@ def test_what_is_withdrawn_while_it_is_being_exported_is_not_left_behind(script:
     script.process.send_signal(signal.SIGHUP)
     (script.folder / "go").write_text("go\n")
     assert script.comes_to("a", "c")
+    assert (script.folder / "record").exists()
     script.process.terminate()
     assert script.process.wait(10) == 0
     assert script.exported() == set()
+    assert not (script.folder / "record").exists()
+
+
+def test_threads_are_not_ours_any_more_as_soon_as_they_have_ended(script: Script) -> None:
+    """Who is killed while many exports end leaves nothing that makes the host's threads ours."""
+    folder = script.folder
+    script.program("exportfs", f"#!/bin/sh\necho >{folder}/begun; read -r _ <{folder}/go\n")
+    script.process.terminate()
+    (folder / "begun").read_text()
+    assert not (folder / "record").exists()
+    (folder / "go").write_text("go\n")
+    assert script.process.wait(10) == 0
