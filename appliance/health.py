@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
-from appliance.daemons.base import Daemon, NotServing, ServesInPart
+from appliance.daemons.base import Daemon, NotServing, ServesInPart, Silent
 from appliance.events.hub import Event, Hub, Kind, printable
 from appliance.reconcile import Outcome
 from appliance.situation import Situation
@@ -21,8 +21,9 @@ _FIRST_PAUSE = 2.0
 _LONGEST_PAUSE = 60.0
 # What a daemon that takes up changes while it serves has for that.
 _TAKING_UP = 2.0
-# A daemon that runs and fails so many probes in a row hangs.
-_FAILURES_OF_ONE_THAT_HANGS = 5
+# A daemon that runs and fails probes in a row hangs when these have come to so many points. One
+# that takes calls and is silent may have much to do: it has minutes, as a new start disturbs more.
+_HANGS, _FAILED, _SILENT, _IN_PART = 60, 12, 1, 0
 
 
 @dataclass
@@ -31,11 +32,20 @@ class _Watched:
     situation: Situation | None = None  # None while it is idle
     process: str = ""  # supervisord's word for its state
     last_line: str = ""
-    failures: int = 0  # probes in a row
+    failures: int = 0  # points, of probes in a row
     disturbed: float = 0.0  # when it was told of a change last, by the loop's clock
     pause: float = _FIRST_PAUSE  # before it is started again, once supervisord has given up
     timer: asyncio.TimerHandle | None = None
     probe: asyncio.Task[None] | None = field(default=None, repr=False)
+
+
+def _points(reason: Exception) -> int:
+    match reason:
+        case ServesInPart():
+            return _IN_PART
+        case Silent():
+            return _SILENT
+    return _FAILED
 
 
 class Health:
@@ -154,8 +164,8 @@ class Health:
             if watched.process == "RUNNING" and not takes_up:  # it has had its second to come up
                 expected = isinstance(reason, NotServing | OSError)
                 self._set(watched, "failing", printable(str(reason) if expected else repr(reason)))
-                watched.failures += not isinstance(reason, ServesInPart)
-                if watched.failures == _FAILURES_OF_ONE_THAT_HANGS:
+                watched.failures += _points(reason)
+                if watched.failures >= _HANGS:
                     watched.failures = 0
                     self._hub.tell(Event(daemon.name, "runs and does not serve, is started anew"))
                     self._ask(daemon, self._supervision.restart)

@@ -15,6 +15,7 @@ from appliance.daemons.base import (
     NotServing,
     Program,
     ServesInPart,
+    Silent,
 )
 from appliance.events.hub import Event, printable
 from appliance.nfs import rpc
@@ -215,6 +216,9 @@ def _look(
         for version in versions:
             try:
                 looks[version](server, export.path, _PATIENCE)
+            except TimeoutError as error:
+                why = f"no answer by NFSv{version} within {_PATIENCE:g} s: {error}"
+                raise Silent(f"{export.path}: {why}") from None
             except (OSError, rpc.NotRegistered) as error:
                 raise NotServing(f"no answer by NFSv{version}: {error}") from None
             except rpc.NotAnswered as error:

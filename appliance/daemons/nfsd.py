@@ -6,7 +6,7 @@ import asyncio
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from appliance.daemons.base import Daemon, NotServing, Program, ServesInPart
+from appliance.daemons.base import Daemon, NotServing, Program, ServesInPart, Silent
 from appliance.nfs import rpc
 from appliance.nfs.export import Export
 from appliance.nfs.leftovers import record_path
@@ -75,7 +75,10 @@ def _versions(situation: Situation) -> tuple[int, ...]:
 
 
 def _look(server: IPv4Address, versions: tuple[int, ...], exports: tuple[Export, ...]) -> list[str]:
-    """Return what a client does not get, and why; ends at the first that is not answered at all."""
+    """Return what a client does not get, and why.
+
+    Raises NotServing at the first that is not answered at all.
+    """
     failed = []
     for number, export in enumerate(exports):
         try:
@@ -85,8 +88,10 @@ def _look(server: IPv4Address, versions: tuple[int, ...], exports: tuple[Export,
                 rpc.look_by_v3(server, export.path, _PATIENCE)
         except rpc.NotAnswered as error:
             failed.append(f"{export.path}: {error}")
+        except TimeoutError as error:
+            raise Silent(f"{export.path}: no answer within {_PATIENCE:g} s: {error}") from None
         except OSError as error:
-            return [f"{each.path}: {error}" for each in exports]
+            raise NotServing(f"{export.path}: {error}") from None
     return failed
 
 

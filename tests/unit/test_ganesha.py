@@ -13,8 +13,15 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from appliance.daemons.base import ConfigurationRejected, NotServing, ServesInPart
+from appliance.daemons.base import (
+    ConfigurationRejected,
+    Daemon,
+    NotServing,
+    ServesInPart,
+    Silent,
+)
 from appliance.daemons.ganesha import Ganesha, is_readable
+from appliance.daemons.nfsd import Nfsd
 from appliance.daemons.rpcbind import Rpcbind
 from appliance.nfs import rpc
 from appliance.nfs.export import Export, NfsService
@@ -261,7 +268,6 @@ def test_one_export_that_fails_is_told_while_others_are_served(
     "reason",
     [
         ConnectionRefusedError("refused"),
-        TimeoutError("timed out"),
         rpc.NotRegistered("rpcbind was killed"),
     ],
 )
@@ -274,8 +280,27 @@ def test_a_server_that_does_not_answer_serves_nobody(
     looks(monkeypatch, {A.path: reason})
     with pytest.raises(NotServing) as failed:
         asyncio.run(ganesha.probe(serving(A, B)))
-    assert not isinstance(failed.value, ServesInPart)
+    assert not isinstance(failed.value, ServesInPart | Silent)
     assert str(failed.value) == f"no answer by NFSv3: {reason}"
+
+
+@pytest.mark.parametrize("daemon", [Ganesha(), Nfsd()])
+def test_a_server_that_has_much_to_do_is_only_silent(
+    monkeypatch: pytest.MonkeyPatch, daemon: Daemon
+) -> None:
+    noted = looks(monkeypatch, {A.path: TimeoutError("timed out")})
+    with pytest.raises(Silent, match=r"^/a/1/rw: no answer .*within 2 s: timed out$"):
+        asyncio.run(daemon.probe(serving(A, B)))
+    assert len(noted) == 1
+
+
+def test_the_kernels_server_that_refuses_connections_serves_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks(monkeypatch, {A.path: ConnectionRefusedError("refused")})
+    with pytest.raises(NotServing, match=r"^/a/1/rw: refused$") as failed:
+        asyncio.run(Nfsd().probe(serving(A, B)))
+    assert not isinstance(failed.value, ServesInPart | Silent)
 
 
 # --- servers that lie to a probe

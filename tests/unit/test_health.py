@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from appliance import health
-from appliance.daemons.base import Daemon, NotServing, Program, ServesInPart
+from appliance.daemons.base import Daemon, NotServing, Program, ServesInPart, Silent
 from appliance.events.hub import Hub
 from appliance.health import Health
 from appliance.reconcile import Outcome
@@ -51,13 +51,14 @@ class Deaf(Daemon):
 
     name = "deaf"
     answers = False
+    reason = NotServing("no answer")
 
     def program(self, situation: Situation) -> Program:
         return Program("sleep 1000")
 
     async def probe(self, situation: Situation) -> None:
         if not self.answers:
-            raise NotServing("no answer")
+            raise self.reason
 
 
 class Restarts(Supervision):
@@ -73,13 +74,15 @@ class Restarts(Supervision):
         self.daemon.answers = True
 
 
+@pytest.mark.parametrize("reason", [NotServing("no answer"), Silent("no answer in time")])
 def test_a_daemon_that_runs_and_does_not_answer_is_started_anew_and_proves_itself(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, reason: NotServing
 ) -> None:
     monkeypatch.setattr(health, "_PROBE_FAILING", 0.001)
 
     async def test() -> tuple[int, DaemonStatus]:
         daemon = Deaf()
+        daemon.reason = reason
         supervision = Restarts(daemon)
         changed = asyncio.Event()
         watch = Health(supervision, Hub(), changed.set)
@@ -94,10 +97,12 @@ def test_a_daemon_that_runs_and_does_not_answer_is_started_anew_and_proves_itsel
 
 
 class HalfDeaf(Daemon):
-    """Serves some of its clients for as long as it is asked, and one day all."""
+    """Serves its clients in part, or late, for as long as it is asked, and one day all."""
 
     name = "half-deaf"
-    asked = 0
+
+    def __init__(self, reason: NotServing) -> None:
+        self.asked, self.reason = 0, reason
 
     def program(self, situation: Situation) -> Program:
         return Program(("sleep", "1000"))
@@ -105,17 +110,20 @@ class HalfDeaf(Daemon):
     async def probe(self, situation: Situation) -> None:
         self.asked += 1
         if self.asked < 20:
-            raise ServesInPart("/a/1/ro: not to be had")
+            raise self.reason
 
 
-def test_a_daemon_that_serves_in_part_is_not_started_anew_under_those_that_it_serves(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    "reason", [ServesInPart("/a/1/ro: not to be had"), Silent("/a/1/ro: timed out")]
+)
+def test_a_daemon_that_serves_in_part_or_late_is_not_started_anew_under_its_clients(
+    monkeypatch: pytest.MonkeyPatch, reason: NotServing
 ) -> None:
     monkeypatch.setattr(health, "_PROBE_FAILING", 0.001)
     monkeypatch.setattr(health, "_TAKING_UP", 0)
 
     async def test() -> tuple[int, set[str]]:
-        daemon, supervision, phases = HalfDeaf(), Restarts(Deaf()), set()
+        daemon, supervision, phases = HalfDeaf(reason), Restarts(Deaf()), set()
         changed = asyncio.Event()
         watch = Health(supervision, Hub(), changed.set)
         watch.reconciled(daemon, Outcome("half-deaf", disturbed=True), a_situation())
@@ -135,7 +143,7 @@ def test_a_daemon_that_serves_is_not_at_fault_while_it_takes_up_what_is_new(
     monkeypatch.setattr(health, "_PROBE_STARTING", 0.001)
 
     async def test() -> set[str]:
-        daemon, phases = HalfDeaf(), set()
+        daemon, phases = HalfDeaf(ServesInPart("/a/1/ro: not to be had")), set()
         changed = asyncio.Event()
         watch = Health(Restarts(Deaf()), Hub(), changed.set)
         watch.reconciled(daemon, Outcome("half-deaf", disturbed=True), a_situation())
