@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +23,7 @@ from appliance.furnishing import Furnishing, Offered
 from appliance.menu import modules_of
 from appliance.network import Network
 from appliance.nfs import choice, evidence, export_numbers, leftovers
-from appliance.nfs.choice import Choice
+from appliance.nfs.choice import Choice, Server
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import Export, NfsService
 from appliance.nfs.layer import Layer, Shelf
@@ -40,6 +41,7 @@ from appliance.supervision import ALIVE
 from appliance.volume import refusal
 
 _MOUNTS = Path("/proc/self/mountinfo")
+_SERVERS: Mapping[str, Server] = {"nfsd": "kernel", "ganesha": "ganesha"}  # by their programs
 
 # Seconds. The host's own NFS server may end, or a volume may come to take layers.
 _ANOTHER_CHOICE = 30.0
@@ -81,6 +83,8 @@ class NfsRoots:
             paths, chosen, self._furnishing.furnish, self.clients.is_busy, storage=self._storage
         )
         self._choice = Choice(None, "not decided yet")
+        self._undecided = False  # what serves could not be found out yet
+        self._runs: Server | None = None  # what ran already when we were started
         self._hosts_rpcbind = False
         self._network: Network | None = None
         self._exports: tuple[Export, ...] = ()
@@ -111,21 +115,28 @@ class NfsRoots:
         if self._settings.nfs == "off":
             self._choice = Choice(None, "BOOTDROP_NFS=off")
             return
+        self._runs = next((_SERVERS[p] for p in _SERVERS if programs.get(p) in ALIVE), None)
+        if programs.get("rpcbind") not in ALIVE:
+            self._hosts_rpcbind = await somebody_elses_answers()
+        self._undecided = True
         try:
-            if programs.get("nfsd") not in ALIVE:
-                elsewhere = await choice.foreign_server() is not None
-                if await leftovers.end_leftovers(self._paths, elsewhere=elsewhere):
-                    self._say("threads of nfsd that a killed container of ours left are ended")
-            if programs.get("rpcbind") not in ALIVE:
-                self._hosts_rpcbind = await somebody_elses_answers()
             await self._choose()
         except CommandFailed as error:
-            self._cannot(f"it cannot be found out what serves NFS here: {error}")
+            await self._cannot(f"it cannot be found out what serves NFS here: {error}")
         except OSError as error:
-            self._cannot(refusal(self._paths, error))
+            await self._cannot(refusal(self._paths, error))
 
     async def _choose(self) -> None:
-        chosen = await choice.choose(self._settings.nfs, self._paths)
+        """Find out what serves; until that was done once, end what was left behind, too."""
+        if self._undecided and self._runs != "kernel":
+            elsewhere = await choice.foreign_server() is not None
+            if await leftovers.end_leftovers(self._paths, elsewhere=elsewhere):
+                self._say("threads of nfsd that a killed container of ours left are ended")
+        await self._take(await choice.choose(self._settings.nfs, self._paths))
+        self._undecided = False
+
+    async def _take(self, chosen: Choice) -> None:
+        """Have the layers that are there served by what was chosen. Raises OSError."""
         if chosen.server is not None:
             await asyncio.to_thread(self.layers.start)
             if not self.layers.works:
@@ -147,8 +158,12 @@ class NfsRoots:
         self._wanted = True
         self._due.set()
 
-    def _cannot(self, why: str) -> None:
-        self._choice = Choice(None, why)
+    async def _cannot(self, why: str) -> None:
+        """Tell what hinders a choice, and try again; what runs goes on, as machines run from it."""
+        self._choice = Choice(self._runs, why)
+        if self._runs is not None:
+            with suppress(OSError):  # `why` has it already, or the next try will
+                await self._take(self._choice)
         self._fault("nfs", why)
         self._choosing.within(_ANOTHER_CHOICE)
 
@@ -297,7 +312,7 @@ class NfsRoots:
     async def _work(self) -> None:
         if self._settings.nfs == "off":
             return
-        if self._choice.server is None:
+        if self._undecided or self._choice.server is None:
             await self._choose()
         if self._choice.server is None:
             self._seen.clear()

@@ -21,6 +21,7 @@ from appliance.paths import Paths
 from appliance.run import CommandFailed, run
 
 Wanted = Literal["auto", "kernel", "ganesha", "off"]
+Server = Literal["kernel", "ganesha"]
 
 MOUNTD_PORT = 20048  # of IANA's list
 
@@ -33,7 +34,7 @@ _LISTENING = re.compile(r"\S+:(?P<port>\d+)$")
 class Choice:
     """Which server is ours to run, and why."""
 
-    server: Literal["kernel", "ganesha"] | None
+    server: Server | None
     why: str  # one line
     by_host: bool = False  # somebody else on this host serves NFS
 

@@ -9,14 +9,17 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from appliance import nfs_roots
 from appliance.catalog.model import ModulesLayer
 from appliance.furnishing import Offered
-from appliance.nfs import layers, room
+from appliance.nfs import choice, layers, room
 from appliance.nfs.choice import Choice
 from appliance.nfs.commands import CannotDo
+from appliance.nfs.export import NfsService
 from appliance.nfs.layer import Layer, Record, Shelf
 from appliance.nfs_roots import NfsRoots, _in_use
 from appliance.paths import Paths
+from appliance.run import CommandFailed
 from appliance.settings import Settings
 
 KERNEL = PurePosixPath("kernels/bzImage/00112233445566aa/kernel")
@@ -38,7 +41,7 @@ class Played:
             say=print,
             fault=self.faults.__setitem__,
         )
-        self.nfs._choice = Choice("kernel", "")
+        self.nfs._choice = Choice("kernel", "")  # open() may come to another
         self.nfs._furnishing.offers(Offered({KERNEL: MODULES}, (), KERNEL, "fedora"))
         record = Record(
             root="fedora",
@@ -109,3 +112,46 @@ def test_a_flood_of_addresses_keeps_nothing_else_waiting(
     played.nfs._unsettled = True
     played.work()
     assert not played.nfs._unsettled and len(played.nfs._seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("programs", "server"),
+    [({}, None), ({"nfsd": "RUNNING"}, "kernel"), ({"ganesha": "RUNNING"}, "ganesha")],
+)
+def test_a_server_that_runs_goes_on_when_it_cannot_be_found_out_what_serves(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    programs: dict[str, str],
+    server: choice.Server | None,
+) -> None:
+    async def too_slow() -> str | None:
+        raise CommandFailed(["ss"], "did not end within 10 s", "")
+
+    async def look_again() -> str | None:
+        return None
+
+    async def choose(wanted: choice.Wanted, paths: Paths) -> Choice:
+        await choice.foreign_server()
+        return Choice("kernel", "found out")
+
+    async def begin_and_look_again() -> NfsService:
+        monkeypatch.setattr(choice, "foreign_server", too_slow)
+        await played.nfs.open(programs)
+        first = played.nfs.service
+        assert played.faults["nfs"] is not None
+        monkeypatch.setattr(choice, "foreign_server", look_again)
+        await played.nfs._work()
+        return first
+
+    played = Played(tmp_path, mounted=True)
+    monkeypatch.setattr(nfs_roots, "somebody_elses_answers", look_again)
+    monkeypatch.setattr(choice, "choose", choose)
+    monkeypatch.setattr(played.nfs.layers, "start", lambda: None)
+    monkeypatch.setattr(played.nfs.layers, "works", True)
+    monkeypatch.setattr(played.nfs.layers, "refurnish", lambda *_: None)
+    monkeypatch.setattr(played.nfs.layers, "settle", lambda: True)
+    first = asyncio.run(begin_and_look_again())
+    assert first.server == server
+    assert bool(first.exports) == (server is not None)
+    assert played.nfs.service.server == "kernel"
+    assert played.faults["nfs"] is None
