@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.files import close_to_others, open_file
 from appliance.nfs import export, overlay
-from appliance.nfs.probe import PROBE
+from appliance.nfs.probe import FULL, PROBE
 from appliance.run import CommandFailed, run_here
 
 RECORD = "layer.json"
@@ -116,7 +116,11 @@ class Shelf:
         self._machines.mkdir(parents=True, exist_ok=True)
         close_to_others(self._machines)
         for left in (*self._machines.glob(f"{_MAKING}*"), *self._machines.glob(f"{PROBE}*")):
-            os.rename(left, _aside_name(self._machines))
+            try:
+                os.rename(left, _aside_name(self._machines))
+            except OSError as error:
+                if error.errno not in FULL:  # then the next start does it
+                    raise
 
     def scan(self) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
         """Return the layers that are there, sorted by path, and what is wrong with others."""

@@ -23,11 +23,19 @@ _REASONS = {
     errno.EOPNOTSUPP: "this file system has no file handles",
     errno.EROFS: "the file system is read-only",
     errno.ENOSPC: "no space is left",
+    errno.EDQUOT: "no space is left",
 }
 
 
+# What says nothing of layers: there is no room to try.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
 def refusal(folder: Path) -> str | None:
-    """Return why no layers can be made in a folder; None where they can."""
+    """Return why no layers can be made in a folder; None where they can.
+
+    Raises OSError with a number of `FULL` where that could not be tried.
+    """
     try:
         probe = Path(tempfile.mkdtemp(prefix=PROBE, dir=folder))
         try:
@@ -35,6 +43,8 @@ def refusal(folder: Path) -> str | None:
         finally:
             shutil.rmtree(probe)
     except OSError as error:
+        if error.errno in FULL:
+            raise
         return reason(error)
     return None if kept else "what was written to a layer was not found in it again"
 

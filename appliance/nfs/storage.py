@@ -94,7 +94,10 @@ class Volume:
         """Try overlayfs there. Raises Unusable, OSError."""
         _make_closed(self.folder)
         kind = mounts.file_system(self.folder)
-        refused = probe.refusal(self.folder)
+        try:
+            refused = probe.refusal(self.folder)
+        except OSError as error:  # it is full: machines may run from what is there all the same
+            refused = None if self._has_layers() else probe.reason(error)
         if refused is not None:
             raise Unusable(
                 f"no layers can be made in {self.name} ({kind}): {refused}: put boot/ on ext4, xfs "
@@ -102,6 +105,9 @@ class Volume:
             )
         self.is_open = True
         return f"overlayfs on {kind}, the volume itself"
+
+    def _has_layers(self) -> bool:
+        return any(self.folder.glob("[!.]*/*/*/"))
 
     def open(self) -> None:
         """Nothing is to be made."""
@@ -117,8 +123,13 @@ class Volume:
         """Nothing is kept."""
 
     def notices(self) -> tuple[str, ...]:
-        """Nothing is told."""
-        return ()
+        """Return whether it is full."""
+        if not self.is_open:
+            return ()
+        try:
+            return _fullness(self.folder, self.name, "free some room there, or reset layers")
+        except OSError as error:
+            return (f"{self.name}: {error.strerror}",)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -208,7 +219,8 @@ class Image:
                 os.rename(tree, gone / "tree")
                 with suppress(OSError):  # another root of the same contents
                     tree.parent.rmdir()
-        for left in self._trees.glob(f"{_GOING}*"):
+        # Nothing is being copied: who asks for that is at it himself, and asks for this after it.
+        for left in (*self._trees.glob(f"{_GOING}*"), *self._trees.glob(f"{_MAKING}*")):
             _remove(left)
 
     def notices(self) -> tuple[str, ...]:
@@ -284,8 +296,6 @@ class Image:
             store_image.mount(self._file, self._point, self._devices)
         for folder in (self.folder, self._trees):
             folder.mkdir(mode=0o700, exist_ok=True)
-        for left in self._trees.glob(f"{_MAKING}*"):
-            left.rename(self._trees / f"{_GOING}{left.name}")
         self.is_open = True
 
     def _grow(self) -> None:
@@ -319,13 +329,9 @@ class Image:
                 f"{self.name}: errors were found in it, nobody can write to it: stop the appliance "
                 "and start it again, which repairs what can be; look at the host's disk",
             )
-        free, floor = lacking(self._point)
-        if free < floor:
-            return (
-                f"{self.name}: {free // MIB} MiB are free: machines' writes fail when none is "
-                "left: raise BOOTDROP_STORE_SIZE and start anew, or reset layers",
-            )
-        return ()
+        return _fullness(
+            self._point, self.name, "raise BOOTDROP_STORE_SIZE and start anew, or reset layers"
+        )
 
     def _progress(self) -> tuple[str, ...]:
         if (copying := self._copying) is None:
@@ -333,6 +339,14 @@ class Image:
         root, need, free = copying
         done = min(max(free - _free(self._point), 0), need)
         return (f"root {root}: copied for NFS: {done // MIB} of {need // MIB} MiB",)
+
+
+def _fullness(folder: Path, name: str, do: str) -> tuple[str, ...]:
+    """Return a line where little is free; `do` says what helps. Raises OSError."""
+    free, floor = lacking(folder)
+    if free >= floor:
+        return ()
+    return (f"{name}: {free // MIB} MiB are free: machines' writes fail when none is left: {do}",)
 
 
 def _make_closed(folder: Path) -> None:
