@@ -10,9 +10,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from appliance.nfs.export import layer_path
+from tests.boot.nfs_kills import checksums_on_server
 from tests.lab.lab import Lab
 from tests.lab.machine import Firmware, Hardware
-from tests.lab.nfs_root import NfsMachine, NfsRoot, add_roots
+from tests.lab.nfs_root import (
+    Initramfs,
+    NfsMachine,
+    NfsRoot,
+    add_roots,
+    fetch_config,
+    fetch_initrd,
+)
 from tests.lab.project import SERVER
 
 BOOT = 150  # seconds, three machines at once on two cores
@@ -36,12 +45,19 @@ def source(root: NfsRoot, who: str) -> str:
     return f"{SERVER}:/{root.name}/{root.id}/{who}"
 
 
-def offer(lab: Lab, kernel: Path, root: NfsRoot, initrd: Path | None = None) -> None:
-    """Drop a kernel, with its initrd if it has one, and wait until it boots a root by default."""
+def offer(lab: Lab, kernel: Path, root: NfsRoot) -> None:
+    """Drop a kernel and wait until it boots a root by default."""
     add_roots(lab, [root])
-    if initrd is not None:
-        lab.drop(initrd, "bzImage.initrd")
     lab.drop(kernel, "bzImage")
+    wait_offered(lab, root)
+
+
+def offer_debian(lab: Lab, folder: Path, initrd: Initramfs, root: NfsRoot) -> None:
+    """Drop Debian's kernel, its configuration and an initrd; wait until they boot a root."""
+    add_roots(lab, [root])
+    lab.drop(fetch_initrd(lab, folder, initrd), "bzImage.initrd")
+    lab.drop(fetch_config(lab, folder), "bzImage.config")
+    lab.drop(lab.fetch_demo_kernel(folder, "amd64"), "bzImage")
     wait_offered(lab, root)
 
 
@@ -81,13 +97,8 @@ def switch_off(booted: Iterable[NfsMachine]) -> None:
 
 
 def checksums(lab: Lab, root: NfsRoot, who: str, folder: str) -> dict[str, str]:
-    """Return the SHA-256 of each file that a machine wrote into a folder, as the volume has it."""
-    layer = f"/srv/boot/machines/{who}/{root.name}/{root.id}/upper"
-    command = f"cd '{layer}' && find '{folder.lstrip('/')}' -type f -exec sha256sum '{{}}' +"
-    status, said = lab.exec_appliance(["sh", "-c", command])
-    assert status == 0, said
-    pairs = (line.split(maxsplit=1) for line in said.splitlines())
-    return {f"/{name}": checksum for checksum, name in pairs}
+    """Return the SHA-256 of each file that a machine wrote into a folder, as the server has it."""
+    return checksums_on_server(lab, str(layer_path(root.name, root.id, who)), folder.lstrip("/"))
 
 
 def direct(lab: Lab, kernel: Path, cmdline: str, number: int) -> Hardware:

@@ -1,21 +1,30 @@
-"""What a machine has synced survives the end of the appliance, and the machine goes on writing."""
+"""What machines have synced survives the end of the appliance, and they go on writing."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.boot.nfs import BOOT, checksums, hardware, holder, machines, offer, restart, wait_offered
+from tests.boot.nfs import BOOT, machines, offer
+from tests.boot.nfs_kills import (
+    GRACE,
+    Version,
+    assert_kept,
+    checksums_on_server,
+    direct,
+    export_of,
+    goes_on,
+    put_kernel,
+)
 from tests.lab.lab import Lab
-from tests.lab.nfs_root import NfsMachine, NfsRoot
+from tests.lab.nfs_root import NfsRoot
 
 pytestmark = pytest.mark.lab
 
-BIOS = hardware(1)
-MORE = 3  # blocks acknowledged after the appliance is back
-GRACE = 120  # seconds
+VERSIONS: tuple[Version, ...] = ("3", "4.2")  # of two machines
 
 
 def restarted(lab: Lab) -> None:
@@ -23,42 +32,32 @@ def restarted(lab: Lab) -> None:
     lab.appliance.restart()
 
 
-def killed(lab: Lab) -> None:
-    """End it as a power cut would."""
-    lab.kill_appliance()
-
-
 def replaced(lab: Lab) -> None:
     """Give it a new container, as an update does."""
     lab.restart()
 
 
-@pytest.mark.parametrize("version", ["3", "4.2"])
-def test_a_machine_that_writes_outlives_the_appliance(
-    nfs_lab: Lab, test_kernel: Path, version: str
+@pytest.mark.parametrize("end", [restarted, pytest.param(replaced, marks=pytest.mark.long)])
+def test_machines_that_write_outlive_the_appliance(
+    nfs_lab: Lab, test_kernel: Path, end: Callable[[Lab], None]
 ) -> None:
-    restart(nfs_lab, {"BOOTDROP_NFS_VERSION": version})
-    root = NfsRoot(f"writes-{version.replace('.', '-')}")
+    root = NfsRoot(end.__name__)
     offer(nfs_lab, test_kernel, root)
-    with machines(nfs_lab, [BIOS]) as (machine,):
-        assert machine.booted(BOOT).version == version
-        machine.run("hold /lock")
-        machine.run("acknowledge /acks")
-        for end in (restarted, killed, replaced):
-            goes_on(nfs_lab, machine, end)
-        machine.run("stop", GRACE)
-        said = machine.acknowledged()
-        assert list(said) == [f"/acks/{number}" for number in range(1, len(said) + 1)]
-        # Its lock is its own still: not lost, and not somebody else's.
-        assert machine.attempt("is_free /lock")[0] == 1
-    wait_offered(nfs_lab, root)
-    kept = checksums(nfs_lab, root, holder(BIOS), "/acks")
-    assert {name: kept.get(name) for name in said} == said
-
-
-def goes_on(lab: Lab, machine: NfsMachine, end: Callable[[Lab], None]) -> None:
-    """See that a machine writes before and after the appliance's end, block after block."""
-    machine.machine.expect(r"ACK ", GRACE)
-    end(lab)
-    last = len(machine.acknowledged())
-    machine.machine.expect(rf"ACK /acks/{last + MORE} ", GRACE)
+    put_kernel(nfs_lab, test_kernel)
+    ordered = [direct(root, version) for version in VERSIONS]
+    with machines(nfs_lab, ordered) as booted:
+        assert tuple(each.booted(BOOT).version for each in booted) == VERSIONS
+        for machine in booted:
+            machine.run("hold /lock; acknowledge /blocks")
+            machine.machine.expect("ACK /blocks/3 ", GRACE)
+        since = time.time()
+        end(nfs_lab)
+        gaps = [f"{goes_on(machine, since):.1f}" for machine in booted]
+        print(f"{end.__name__}: {', '.join(gaps)} s between two blocks, by {', '.join(VERSIONS)}")
+        for machine, hardware in zip(booted, ordered, strict=True):
+            machine.run("stop", GRACE)
+            said = machine.acknowledged()
+            assert list(said) == [f"/blocks/{number}" for number in range(1, len(said) + 1)]
+            # Its lock is its own still: not lost, and not somebody else's.
+            assert machine.attempt("is_free /lock")[0] == 1
+            assert_kept(said, checksums_on_server(nfs_lab, export_of(root, hardware), "blocks"))

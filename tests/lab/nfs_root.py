@@ -71,15 +71,23 @@ def remove_roots(lab: Lab, *names: str) -> None:
 
 def fetch_initrd(lab: Lab, folder: Path, kind: Initramfs) -> Path:
     """Copy the initrd of the demo's kernel (Lab.fetch_demo_kernel) that boots a root over NFS."""
-    source = f"{FOLDER}/{kind}"
+    return _fetch(lab, folder, f"{kind}/initrd.img-*")
+
+
+def fetch_config(lab: Lab, folder: Path) -> Path:
+    """Copy the configuration of the demo's kernel, which that has not in itself."""
+    return _fetch(lab, folder, "config-*")
+
+
+def _fetch(lab: Lab, folder: Path, pattern: str) -> Path:
     said = lab.docker.containers.run(
         lab.project.image("lab"),
-        ["sh", "-c", f"cp {source}/initrd.img-* /folder/ && cd {source} && echo initrd.img-*"],
+        ["sh", "-c", f"cd {FOLDER} && cp {pattern} /folder/ && echo {pattern}"],
         volumes={str(folder): {"bind": "/folder", "mode": "rw"}},
         network_mode="none",
         remove=True,
     )
-    return folder / said.decode().strip()
+    return folder / Path(said.decode().strip()).name
 
 
 def _in_roots(lab: Lab, argv: list[str]) -> None:
