@@ -119,6 +119,8 @@ class Store:
         self.blocked: str | None = None  # why the volume took no copy, as the last publish saw it
         self._configs: dict[str, KernelConfig] = {}  # by _Version.key
         self._distinct: WeakValueDictionary[bytes, KernelConfig] = WeakValueDictionary()
+        # The config that was read for each _Version.key, and what the file was like.
+        self._taken: dict[str, tuple[PurePosixPath, Fingerprint]] = {}
         # Names in the drop folder, with the config beside them; None until a scan told.
         self._dropped: dict[str, PurePosixPath | None] | None = None
         self._versions = {version.key: version for version in self._load()}
@@ -196,6 +198,7 @@ class Store:
             if not _is_whole(self._root / key, version.manifest):
                 del self._versions[key]
                 self._configs.pop(key, None)
+                self._taken.pop(key, None)
                 if self._current.get(version.manifest.name) == version:
                     del self._current[version.manifest.name]
 
@@ -400,6 +403,7 @@ class Store:
                     self._delete(self._root / key)
                 del self._versions[key], self._retired[key]
                 self._configs.pop(key, None)
+                self._taken.pop(key, None)
         if deleted:
             self._write_retired()
         return tuple(sorted(deleted))
@@ -452,23 +456,35 @@ class Store:
             beside = (self._dropped or {}).get(version.manifest.name)
             config = self._root / version.key / _CONFIG
             try:
-                if config.exists() and (config.stat().st_size or beside is None):
+                if beside is None and config.exists():
                     continue
                 text = self._config_text(version, beside)
+                if text is None:
+                    continue
                 self._write(config, text)
+                self._configs.pop(version.key, None)
             except (FileNotFoundError, NotReadable):
                 continue  # the version was retired, or its config changes: another time
             except OSError as error:
+                self._taken.pop(version.key, None)
                 _LOG.warning("%s cannot be written: %s", config, error)
                 continue
             found = found or bool(text)
         return found
 
-    def _config_text(self, version: _Version, beside: PurePosixPath | None) -> str:
-        """Return the text of a kernel's .config, "" where it has none."""
+    def _config_text(self, version: _Version, beside: PurePosixPath | None) -> str | None:
+        """Return the text of a kernel's .config, "" where it has none; None where it is known.
+
+        One that came later than its kernel takes the place of what was found inside that.
+        """
         if beside is not None:
             with open_inside(self._kernels, beside) as fd:
-                return os.pread(fd, ikconfig.LONGEST_TEXT, 0).decode("utf-8", "replace")
+                taken = beside, Fingerprint.of(os.fstat(fd))
+                if self._taken.get(version.key) == taken:
+                    return None
+                self._taken[version.key] = taken
+                text = os.pread(fd, ikconfig.LONGEST_TEXT, 0).decode("utf-8", "replace")
+                return None if text == self._read(f"{version.key}/{_CONFIG}") else text
         for other in tuple(self._versions.values()):
             if other.key != version.key and other.manifest.id == version.manifest.id:
                 known = read_file(self._root, PurePosixPath(other.key, _CONFIG))

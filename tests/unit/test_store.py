@@ -385,6 +385,17 @@ def test_a_version_that_goes_while_its_config_is_looked_for_does_no_harm(
     assert not lab.store.read_configs()
 
 
+def test_a_config_that_comes_later_takes_the_place_of_the_one_inside(lab: Lab) -> None:
+    lab.drop("bzImage", make_bzimage(config="CONFIG_A=y\n"))
+    before = lab.only()
+    assert lab.store.read_configs()
+    lab.drop("bzImage.config", b"CONFIG_B=m\n")
+    lab.publish()
+    assert lab.store.read_configs()
+    assert lab.only() == replace(before, config=KernelConfig(frozenset({("CONFIG_B", "m")})))
+    assert not lab.store.read_configs()
+
+
 def test_the_config_beside_a_kernel_without_one_is_taken_even_later(lab: Lab) -> None:
     lab.drop("bzImage", make_bzimage())
     before = lab.only()

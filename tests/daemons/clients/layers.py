@@ -1,6 +1,6 @@
 """Plays the orchestrator to appliance.nfs.layers: a JSON list a line in, a JSON value a line out.
 
-`[NAME, ARGUMENT, …]` calls the function of that name below; a Refused or OSError is
+`[NAME, ARGUMENT, …]` calls the function of that name below; a CannotDo or OSError is
 `{"error": TEXT}`. Runs in the appliance's container; /boot is the volume.
 """
 
@@ -230,7 +230,7 @@ def main() -> None:
         name, arguments, keywords = json.loads(line)
         try:
             answer = getattr(player, name)(*arguments, **keywords)
-        except (OSError, module.Refused, ValueError) as error:
+        except (OSError, module.CannotDo, ValueError) as error:
             answer = {"error": str(error)}
         print(json.dumps(answer), flush=True)
 
