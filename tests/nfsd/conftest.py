@@ -43,7 +43,7 @@ def server(booted: Server) -> Iterator[Server]:
     """The server with no container, neither now nor later."""
     yield booted
     booted.run("/host/container kill")
-    booted.run("rpc.nfsd 0; exportfs -f")
+    booted.run("rpc.nfsd 0; exportfs -f; umount /proc/fs/nfsd")
     booted.run("rm -rf /var/lib/bootdrop/* /srv/boot/machines /srv/boot/layers")
 
 

@@ -50,6 +50,10 @@ def test_machines_boot_by_nfs_3_and_4_2_and_write(server: Server, machines: Mach
         machine.expect(rf" / nfs4? .*vers={version}", 60)
         machine.expect(rf"machine: wrote by-{version}", 30)
         assert server.do(f"cat /srv/boot/machines{ONE}/upper/written") == f"by-{version}"
+    # Nobody else has nfsd's control files mounted: the threads end with them (fs/nfsd/nfsctl.c,
+    # nfsd_umount).
+    server.kill()
+    assert server.threads() == 0
 
 
 def test_a_stop_takes_its_own_and_nothing_of_the_host(server: Server) -> None:
@@ -99,6 +103,7 @@ def test_machines_that_write_go_on_after_a_restart(server: Server, machines: Mac
 
 def test_machines_that_write_go_on_after_a_sigkill(server: Server, machines: Machines) -> None:
     serve(server, ONE, TWO)
+    server.mount_control()
     writers = two_that_write(machines)
     server.kill()
     assert server.threads() == 8  # the kernel's, and they hold the layers
@@ -148,6 +153,7 @@ def test_a_host_that_serves_nfs_keeps_its_server(server: Server) -> None:
 
 def test_threads_of_ours_that_the_host_took_over_stay(server: Server) -> None:
     serve(server, ONE)
+    server.mount_control()
     server.kill()
     server.do("exportfs -o ro,fsid=7 192.168.10.0/24:/srv && rpc.mountd && rpc.nfsd 3")
     try:
