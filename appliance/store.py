@@ -486,7 +486,8 @@ class Store:
                 text = os.pread(fd, ikconfig.LONGEST_TEXT, 0).decode("utf-8", "replace")
                 return None if text == self._read(f"{version.key}/{_CONFIG}") else text
         for other in tuple(self._versions.values()):
-            if other.key != version.key and other.manifest.id == version.manifest.id:
+            is_same = other.key != version.key and other.manifest.id == version.manifest.id
+            if is_same and other.key not in self._taken:  # one that lay beside is not its own
                 known = read_file(self._root, PurePosixPath(other.key, _CONFIG))
                 if known is not None:
                     return known.decode("utf-8", "replace")

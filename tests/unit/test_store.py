@@ -396,6 +396,22 @@ def test_a_config_that_comes_later_takes_the_place_of_the_one_inside(lab: Lab) -
     assert not lab.store.read_configs()
 
 
+def test_what_lies_beside_one_name_of_a_kernel_says_nothing_of_another(lab: Lab) -> None:
+    image = make_bzimage(config="CONFIG_A=y\n")
+    lab.drop("one", image)
+    lab.drop("one.config", b"CONFIG_B=m\n")
+    lab.publish()
+    assert lab.store.read_configs()
+    lab.drop("two", image)
+    lab.publish()
+    assert lab.store.read_configs()
+    configs = {each.name: each.config for each in lab.publish().kernels}
+    assert configs == {
+        "one": KernelConfig(frozenset({("CONFIG_B", "m")})),
+        "two": KernelConfig(frozenset({("CONFIG_A", "y")})),
+    }
+
+
 def test_the_config_beside_a_kernel_without_one_is_taken_even_later(lab: Lab) -> None:
     lab.drop("bzImage", make_bzimage())
     before = lab.only()
