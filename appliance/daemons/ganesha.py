@@ -27,10 +27,11 @@ _CONFIGURATION = "etc/ganesha/ganesha.conf"
 _MOUNT_PORT = 20048  # MNT_Port of ganesha.conf.j2
 _PATIENCE = 2.0  # seconds for each call
 
-# What needs no quotes in its configuration; export.layer_path makes nothing else.
+# What stands as it is between quotes; export.layer_path makes nothing else. Without quotes it reads
+# a `~` as an operator, and with it none of the exports (6.5).
 _SAFE_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
-_STATEMENT = r"[A-Za-z0-9_]+\s*=\s*[A-Za-z0-9_./:~, -]+;"
+_STATEMENT = r'[A-Za-z0-9_]+\s*=\s*([A-Za-z0-9_./:, -]+|"[A-Za-z0-9_./~-]+");'
 
 # `COMPONENT :LEVEL :text`, after a time and a place until it has read how its lines are to look.
 _LINE = re.compile(
