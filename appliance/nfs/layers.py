@@ -170,7 +170,7 @@ class Layers:
                 if other != holder and address is not None and seen.address == address:
                     self._seen[other] = _Seen(seen.at, None)
             put(self._seen, holder, _Seen(self._clock(), address))
-            self._align(holder)
+            self._align(holder, starts=True)
 
     def machine_boots(self, mac: str, root: str) -> None:
         """See to it that a machine which is about to mount a root, by its key, finds it.
@@ -337,7 +337,7 @@ class Layers:
     def _share(self, root: PublishedRoot) -> str:
         return root.share or self._settings.nfs_share
 
-    def _align(self, holder: str) -> None:
+    def _align(self, holder: str, *, starts: bool = False) -> None:
         """Show a machine, or everybody, what they should find; make what is not there."""
         address = self._seen[holder].address if holder in self._seen else None
         for root in self._roots:
@@ -347,11 +347,13 @@ class Layers:
             if not shared and not self._is_for(root, holder):
                 continue
             of = shared or holder
-            layer = self._layer_for(root, of)
-            if layer is None:
+            if (layer := self._layer_for(root, of)) is None:
                 continue
             self._show(layer_path(root.key, root.id, of), layer, of)
-            if address and self._settings.nfs_default_path and root.key == self._default:
+            if not (address and self._settings.nfs_default_path and root.key == self._default):
+                continue
+            # It has no version in it: who mounted it a moment ago, unknown yet, would lose it.
+            if starts or default_path(address) not in self._holdings.stage.shown:
                 self._show(default_path(address), layer, holder)
 
     def _is_for(self, root: PublishedRoot, holder: str) -> bool:

@@ -189,6 +189,13 @@ def test_the_kernels_default_path_leads_to_the_default_root(volume: Volume) -> N
     assert life.do("read", "tftpboot/192.168.10.100/etc/hostname") == OTHER_HOLDER
     now = life.do("told")["fsids"]["/tftpboot/192.168.10.100"]
     assert now != told["fsids"]["/tftpboot/192.168.10.100"]
+    # Another default root is for its next start.
+    life.do("want", *roots, default="rescue")
+    life.do("settle")
+    assert life.do("told")["fsids"]["/tftpboot/192.168.10.100"] == now
+    life.do("seen", OTHER, "192.168.10.100")
+    life.do("settle")
+    assert life.do("told")["fsids"]["/tftpboot/192.168.10.100"] != now
     before = life.do("told")
     life.kill()
     assert volume.born(nfs_default_path=True).do("told") == before
