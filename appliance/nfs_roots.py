@@ -7,7 +7,7 @@ orchestrator has the server take that up; then what the server has dropped is un
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
@@ -88,7 +88,7 @@ class NfsRoots:
         self._hosts_rpcbind = False
         self._network: Network | None = None
         self._exports: tuple[Export, ...] = ()
-        self._in_use_at_start: Mapping[str, tuple[str, ...]] = _in_use(Shelf(self._storage.folder))
+        self._in_use_at_start: Mapping[str, tuple[str, ...]] = _in_use(self._storage.shelves)
         self._in_use: Mapping[str, tuple[str, ...]] = self._in_use_at_start
         self._sizes: Mapping[PurePosixPath, Size] = {}
         self._roots: RootCatalog | None = None  # None: not told yet
@@ -479,9 +479,9 @@ def storage_of(chosen: Settings, paths: Paths) -> Storage:
     return Image(paths, chosen.store_size << 20 if chosen.store_size else None)
 
 
-def _in_use(shelf: Shelf) -> dict[str, tuple[str, ...]]:
+def _in_use(shelves: Iterable[Shelf]) -> dict[str, tuple[str, ...]]:
     """Return the versions that layers on disk are over, by their root's name."""
     versions: dict[str, set[str]] = {}
-    for layer in shelf.scan()[0]:
+    for layer in (layer for shelf in shelves for layer in shelf.scan()[0]):
         versions.setdefault(layer.record.root, set()).add(layer.record.version)
     return {name: tuple(sorted(found)) for name, found in versions.items()}

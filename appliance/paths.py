@@ -39,13 +39,18 @@ class Paths:
         return self.boot / "machines"
 
     @property
-    def store_image(self) -> Path:
-        """The file with the file system that layers lie in."""
-        return self.machines / "store.ext4"
+    def trees_image(self) -> Path:
+        """The file with the file system of what machines only read: versions, read-only layers."""
+        return self.machines / "trees.ext4"
+
+    @property
+    def layers_image(self) -> Path:
+        """The file with the file system that machines write to."""
+        return self.machines / "layers.ext4"
 
     @property
     def store(self) -> Path:
-        """Where that is mounted."""
+        """Where these are mounted, each by the name of its file."""
         return self.run / "store"
 
     @property

@@ -359,15 +359,16 @@ class Settings(BaseSettings):
     nfs_store: Literal["image", "volume"] = _setting(
         "image",
         "NFS",
-        "Where machines' layers lie: in a file system of their own (a file, by a loop device), or "
+        "Where machines' layers lie: in file systems of their own (files, by loop devices), or "
         "on the volume, all of whose file system machines can then read by forged handles.",
         "image or volume",
     )
     store_size: int | None = _setting(
         None,
         "NFS",
-        "Size of the file system that machines' layers and their roots' trees lie in; a third of "
-        "what is free, 1024 to 65536 MiB, when not set. It can be raised, never lowered.",
+        "Size of the two file systems that machines' layers and their roots' trees lie in, a half "
+        "each; a third of what is free, 1024 to 65536 MiB, when not set. It can be raised, never "
+        "lowered.",
         "64 to 16777216 MiB",
         ge=64,
         le=16777216,

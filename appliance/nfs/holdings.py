@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from appliance.files import close_to_others
 from appliance.nfs import overlay
 from appliance.nfs.export import EVERYBODY, Export
-from appliance.nfs.layer import Layer, Record, Shelf
+from appliance.nfs.layer import Layer, Record, shelf_of
 from appliance.nfs.overlay import Place
+from appliance.nfs.room import require_free_space
 from appliance.nfs.sizes import Size
 from appliance.nfs.stage import Stage
 from appliance.nfs.storage import Storage
@@ -34,7 +35,7 @@ class Holdings:
 
     def __init__(self, paths: Paths, storage: Storage, busy: Callable[[Export], bool]) -> None:
         self._paths, self._storage, self._busy = paths, storage, busy
-        self._shelf = Shelf(storage.folder, storage.name)
+        self._shelves = storage.shelves
         self.stage = Stage(paths.exports)
         self.layers: dict[PurePosixPath, Layer] = {}  # all that are on disk
         self.doomed: set[PurePosixPath] = set()  # layers to be deleted
@@ -49,11 +50,13 @@ class Holdings:
 
         Those that no machine ever saw are doomed.
         """
-        self._shelf.open()
+        for shelf in self._shelves:
+            shelf.open()
         if self._paths.roots.exists():
             close_to_others(self._paths.roots)
-        found, faults = self._shelf.scan()
-        self.faults = {fault: fault for fault in faults}
+        scanned = [shelf.scan() for shelf in self._shelves]
+        found = sorted((each for layers, _ in scanned for each in layers), key=lambda one: one.path)
+        self.faults = {fault: fault for _, faults in scanned for fault in faults}
         self.layers = {each.path: each for each in found}
         there = self.stage.open()
         for layer in found:
@@ -82,7 +85,7 @@ class Holdings:
     def make(self, record: Record, furnish: Callable[[Layer, Path], None]) -> Layer:
         """Make a layer, mount and furnish it; where that fails there is none. Raises OSError."""
         tree = self._storage.tree(record.root, record.version)
-        layer = self._shelf.make(record, tree)
+        layer = shelf_of(self._shelves, record.holder).make(record, tree)
         self.layers[layer.path] = layer
         try:
             self.stage.show(layer, layer.path, tree)
@@ -93,6 +96,11 @@ class Holdings:
             self.unmount(layer.path)
             self.delete(layer)
             raise
+
+    def require_free_space(self, holder: str) -> None:
+        """Raise NoRoom where a holder's layers lie and it is so full that none may be made."""
+        shelf = shelf_of(self._shelves, holder)
+        require_free_space(shelf.folder, shelf.name)
 
     def show(self, layer: Layer, path: PurePosixPath) -> None:
         """Have a path show a layer where nothing is mounted; what hinders it is a fault."""
@@ -142,7 +150,7 @@ class Holdings:
         if layer.path in self.stage.held():
             return
         try:
-            self._shelf.put_aside(layer)
+            shelf_of(self._shelves, layer.record.holder).put_aside(layer)
         except OSError as error:
             self.faults[str(layer.path)] = f"{layer}: not deleted: {why(error)}"
             return
@@ -153,14 +161,15 @@ class Holdings:
 
     def sweep(self) -> None:
         """Delete the files of what was deleted, as long as that takes. Raises OSError."""
-        self._shelf.sweep()
+        for shelf in self._shelves:
+            shelf.sweep()
 
     # What is known of one
 
     def record(self, layer: Layer, **values: object) -> Layer:
         """Change what layer.json says. Raises OSError."""
         changed = layer.changed(**values)
-        self._shelf.write(changed)
+        shelf_of(self._shelves, layer.record.holder).write(changed)
         self.layers[layer.path] = changed
         return changed
 

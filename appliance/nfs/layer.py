@@ -10,7 +10,7 @@ import errno
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -53,6 +53,13 @@ class Record(BaseModel):
     used: bool = False  # a machine mounted it or wrote to it
     keep: bool = False  # newer versions' paths show it too
     also: tuple[_Path, ...] = ()  # other paths that show it
+
+    def is_its_own(self, path: str) -> bool:
+        """Tell whether a path may show the layer: another version's of its root and holder."""
+        if export.is_default_path(PurePosixPath(path)):
+            return True
+        key, _, holder = path.split("/")[1:]
+        return (key, holder) == (self.key, self.holder)
 
 
 @dataclass(frozen=True)
@@ -103,21 +110,29 @@ class Layer:
 
 
 class Shelf:
-    """The folder of layers, which nobody else writes to; `name` is what people know it by."""
+    """A folder of layers, which nobody else writes to; `name` is what people know it by.
 
-    def __init__(self, machines: Path, name: str = "boot/machines") -> None:
-        self._machines, self._name = machines, name
+    `takes` tells of which holders: layers of others in it are none of ours.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str = "boot/machines",
+        takes: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        self.folder, self.name, self.takes = folder, name, takes
 
     def open(self) -> None:
         """Make the folder, for root alone; what was half made or deleted is put aside.
 
         Raises OSError.
         """
-        self._machines.mkdir(parents=True, exist_ok=True)
-        close_to_others(self._machines)
-        for left in (*self._machines.glob(f"{_MAKING}*"), *self._machines.glob(f"{PROBE}*")):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        close_to_others(self.folder)
+        for left in (*self.folder.glob(f"{_MAKING}*"), *self.folder.glob(f"{PROBE}*")):
             try:
-                os.rename(left, _aside_name(self._machines))
+                os.rename(left, _aside_name(self.folder))
             except OSError as error:
                 if error.errno not in FULL:  # then the next start does it
                     raise
@@ -125,32 +140,36 @@ class Shelf:
     def scan(self) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
         """Return the layers that are there, sorted by path, and what is wrong with others."""
         layers, faults = [], []
-        for path in _folders(self._machines, _DEPTH):
+        for path in _folders(self.folder, _DEPTH):
             try:
                 layers.append(self._read(path))
             except (OSError, ValueError) as error:
                 why = error.strerror if isinstance(error, OSError) else "not what it should be"
                 faults.append(
-                    f"{self._name}: {path}/{RECORD}: {why}: this layer is not served; it can be "
+                    f"{self.name}: {path}/{RECORD}: {why}: this layer is not served; it can be "
                     "deleted when nothing in it is missed"
                 )
         return tuple(sorted(layers, key=lambda one: one.path)), tuple(faults)
 
     def _read(self, path: PurePosixPath) -> Layer:
-        with open_file(self._machines, path / RECORD) as file:
+        with open_file(self.folder, path / RECORD) as file:
             text = file.read(_LONGEST)
         try:
-            layer = Layer(Record.model_validate_json(text), self._machines / path)
+            layer = Layer(Record.model_validate_json(text), self.folder / path)
         except ValidationError as error:
             raise ValueError(str(error)) from None
-        if self._folder(layer.record) != layer.folder:
+        record = layer.record
+        if self._folder(record) != layer.folder:
             raise ValueError("of another folder")
+        # A machine can write to this file, by a forged handle (docs/nfs.md).
+        if not self.takes(record.holder) or not all(map(record.is_its_own, record.also)):
+            raise ValueError("of another holder")
         return layer
 
     def make(self, record: Record, tree: Path) -> Layer:
         """Make a layer that is seen when it is whole, not furnished yet. Raises OSError."""
         folder = self._folder(record)
-        aside = Path(tempfile.mkdtemp(prefix=_MAKING, dir=self._machines))
+        aside = Path(tempfile.mkdtemp(prefix=_MAKING, dir=self.folder))
         try:
             overlay.make(tree, aside)
             layer = Layer(record, aside)
@@ -184,7 +203,7 @@ class Shelf:
 
         Raises OSError.
         """
-        os.rename(layer.folder, _aside_name(self._machines))
+        os.rename(layer.folder, _aside_name(self.folder))
         for parent in (layer.folder.parent, layer.folder.parent.parent):
             try:
                 parent.rmdir()
@@ -195,7 +214,7 @@ class Shelf:
 
     def sweep(self) -> None:
         """Delete what was put aside, as long as that takes. Raises OSError."""
-        for folder in self._machines.glob(f"{_GOING}*"):
+        for folder in self.folder.glob(f"{_GOING}*"):
             self._remove(folder)
 
     @staticmethod
@@ -207,7 +226,12 @@ class Shelf:
             raise OSError(errno.EIO, failed.output.strip()[-200:], str(folder)) from None
 
     def _folder(self, record: Record) -> Path:
-        return self._machines / record.holder / record.key / record.version
+        return self.folder / record.holder / record.key / record.version
+
+
+def shelf_of(shelves: Iterable[Shelf], holder: str) -> Shelf:
+    """Return the shelf that a holder's layers lie on."""
+    return next(each for each in shelves if each.takes(holder))
 
 
 def _aside_name(machines: Path) -> Path:

@@ -32,7 +32,7 @@ from appliance.nfs.export import (
 )
 from appliance.nfs.holdings import Holdings, why
 from appliance.nfs.layer import Layer, Record
-from appliance.nfs.room import NoRoom, candidates, is_outdated, require_free_space
+from appliance.nfs.room import NoRoom, candidates, is_outdated
 from appliance.nfs.sizes import Size
 from appliance.nfs.storage import Storage, Unusable
 from appliance.nfs.told import Told, tell
@@ -198,11 +198,11 @@ class Layers:
 
         Raises OSError, CannotDo where no such layer is mounted, and NoRoom.
         """
-        require_free_space(self._storage.folder, self._storage.name)
         with self._change() as holdings:
             layer = holdings.layers.get(path)
             if layer is None or not holdings.stage.showing(path):
                 raise CannotDo(f"{path}: no such layer is mounted")
+            holdings.require_free_space(layer.record.holder)
             holdings.furnish(layer, furnish)
 
     # What people ask for
@@ -480,7 +480,7 @@ class Layers:
 
     def _make_room(self, holder: str) -> None:
         """See to it that one more layer may be there; raises NoRoom, OSError."""
-        require_free_space(self._storage.folder, self._storage.name)
+        self._holdings.require_free_space(holder)
         if holder in EVERYBODY.values():
             return
         machines = [each for each in self._staying() if not each.is_shared]

@@ -16,10 +16,12 @@ _UPPER, _WORK = "upper", "work"
 #   index       one upper belongs to one mount, and to the lower that it began with.
 #   redirect_dir  a folder of the version can be renamed, as dpkg and rpm do; EXDEV otherwise. Is
 #               good with nfs_export where there is an upper (xfstests overlay/052 to 055).
-#   xino        inode numbers are stable also where roots/ is on another file system.
+#   xino        a tree is on another file system than most layers: else its files have that one's
+#               device number, and nfs-ganesha answers NFS3ERR_XDEV. `on`, as `auto` is off where
+#               inode numbers may be of 64 bits.
 # Not: volatile, which answers fsync at once; userxattr, with which a machine could write, by the
 # user.* attributes that NFS 4.2 has, what overlayfs believes.
-_OPTIONS = "index=on,nfs_export=on,metacopy=off,redirect_dir=on,xino=auto"
+_OPTIONS = "index=on,nfs_export=on,metacopy=off,redirect_dir=on,xino=on"
 
 
 @dataclass(frozen=True)

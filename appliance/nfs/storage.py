@@ -13,13 +13,16 @@ from typing import Protocol
 
 from appliance.files import close_to_others
 from appliance.nfs import loop, mounts, probe, store_image
+from appliance.nfs.export import EVERYBODY
+from appliance.nfs.layer import Shelf
 from appliance.nfs.room import lacking
 from appliance.nfs.sizes import Size, du_sizes
-from appliance.nfs.store_image import MIB, Broken
+from appliance.nfs.store_image import MIB, Broken, StoreImage
 from appliance.paths import Paths
 from appliance.run import CommandFailed, run_here
 
 _MAKING, _GOING = ".new-", ".old-"
+_IMAGES = 2  # that share what the setting says
 _TRIED = "probe.ext4"
 _TRIED_SIZE = 16 * MIB
 _ROOM = 1.05  # a copy of a tree is as large as the tree and ext4's own part
@@ -43,8 +46,8 @@ class Storage(Protocol):
         """What people know it by."""
 
     @property
-    def folder(self) -> Path:
-        """Where layers lie."""
+    def shelves(self) -> tuple[Shelf, ...]:
+        """Where layers lie; each holder's on the one that takes them."""
 
     @property
     def is_open(self) -> bool:
@@ -87,15 +90,16 @@ class Volume:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self.folder = paths.machines
+        self._machines = paths.machines
+        self.shelves = (Shelf(paths.machines, self.name),)
         self.is_open = False
 
     def begin(self) -> str:
         """Try overlayfs there. Raises Unusable, OSError."""
-        _make_closed(self.folder)
-        kind = mounts.file_system(self.folder)
+        _make_closed(self._machines)
+        kind = mounts.file_system(self._machines)
         try:
-            refused = probe.refusal(self.folder)
+            refused = probe.refusal(self._machines)
         except OSError as error:  # it is full: machines may run from what is there all the same
             refused = None if self._has_layers() else probe.reason(error)
         if refused is not None:
@@ -107,7 +111,7 @@ class Volume:
         return f"overlayfs on {kind}, the volume itself"
 
     def _has_layers(self) -> bool:
-        return any(self.folder.glob("[!.]*/*/*/"))
+        return any(self._machines.glob("[!.]*/*/*/"))
 
     def open(self) -> None:
         """Nothing is to be made."""
@@ -127,7 +131,7 @@ class Volume:
         if not self.is_open:
             return ()
         try:
-            return _fullness(self.folder, self.name, "free some room there, or reset layers")
+            return _fullness(self._machines, self.name, "free some room there, or reset layers")
         except OSError as error:
             return (f"{self.name}: {error.strerror}",)
 
@@ -136,22 +140,30 @@ class Volume:
 
 
 class Image:
-    """Layers and copies of trees in a file system of their own (store_image.py).
+    """Layers and copies of trees in file systems of their own (store_image.py), of two kinds.
 
-    `size` is in bytes; None: by what is free when it is made.
+    Machines can write by forged handles to all of a file system that they may write to. So what
+    they may only read is in another one: below overlayfs, which never writes there, or below an
+    export that is read-only. `size` is in bytes, of both; None: by what is free when they are made.
     """
 
-    name = "boot/machines/store.ext4"
+    name = "boot/machines"
     needs_versions = False
 
     def __init__(self, paths: Paths, size: int | None, devices: Path = loop.DEVICES) -> None:
         self._roots, self._machines = paths.roots, paths.machines
-        self._file, self._point = paths.store_image, paths.store
-        self._size, self._devices = size, devices
-        self.folder, self._trees = paths.store / "layers", paths.store / "trees"
+        self._size, self._point, self._devices = size, paths.store, devices
+        each = (size or 0) // _IMAGES
+        self._trees = StoreImage(paths.trees_image, paths.store / "trees", each, devices)
+        self._layers = StoreImage(paths.layers_image, paths.store / "layers", each, devices)
+        self._images = (self._trees, self._layers)
+        self._versions = self._trees.point / "versions"
+        self.shelves = (
+            Shelf(self._layers.point / "machines", self._layers.name, _writes),
+            Shelf(self._trees.point / "machines", self._trees.name, _only_reads),
+        )
         self.is_open = False
         self._lock: int | None = None
-        self._said: tuple[str, ...] = ()
         self._copying: tuple[str, int, int] | None = None  # root, bytes of it, free before
 
     def begin(self) -> str:
@@ -160,35 +172,36 @@ class Image:
         self._take()
         kind = mounts.file_system(self._machines)
         try:
-            if self._file.exists():
+            if all(each.exists for each in self._images):
                 self._mount()
             else:
                 self._try()
         except Broken as broken:
-            raise Unusable(f"{self.name}: {broken}") from None
+            raise Unusable(str(broken)) from None
         except OSError as error:
             raise Unusable(f"{self.name} ({kind}): {_why(error)}") from None
-        return f"overlayfs in {self.name}"
+        return f"overlayfs in {self._layers.name}, over {self._trees.name}"
 
     def open(self) -> None:
-        """Make the store and mount it. Raises Unusable, OSError."""
+        """Make what is not there of the store and mount it. Raises Unusable, OSError."""
         if self.is_open:
             return
         size = self._wanted()
-        if not store_image.make(self._file, size):
-            self._said = (
-                f"{self.name}: the volume's file system cannot set room aside: when the volume is "
-                "full, machines lose what they write",
-            )
-        self._mount()
+        for image in self._images:
+            if not image.exists:
+                image.make(size)
+        try:
+            self._mount()
+        except Broken as broken:
+            raise Unusable(str(broken)) from None
 
     def tree(self, root: str, version: str) -> Path:
         """Return the copy in the store."""
-        return self._trees / version / root
+        return self._versions / version / root
 
     def prepare(self, root: str, version: str) -> None:
         """Copy a version's tree into the store. Raises OSError."""
-        target, aside = self.tree(root, version), self._trees / f"{_MAKING}{version}"
+        target, aside = self.tree(root, version), self._versions / f"{_MAKING}{version}"
         if target.exists():
             return
         source = self._roots / root / version / "tree"
@@ -197,7 +210,7 @@ class Image:
             need = int((used or Size(0, 0)).bytes * _ROOM) + (used or Size(0, 0)).files * _INODE
             self._require(need)
             _remove(aside)
-            self._copying = root, need, _free(self._point)
+            self._copying = root, need, _free(self._trees.point)
             try:
                 # Its own name for the folder that is open here, in the words of another process.
                 _copy(tree.replace("self", str(os.getpid()), 1), aside)
@@ -213,14 +226,14 @@ class Image:
         """Delete the copies of other versions. Raises OSError."""
         if not self.is_open:
             return
-        for tree in self._trees.glob("[!.]*/*"):
+        for tree in self._versions.glob("[!.]*/*"):
             if (tree.name, tree.parent.name) not in versions:
-                gone = Path(tempfile.mkdtemp(prefix=_GOING, dir=self._trees))
+                gone = Path(tempfile.mkdtemp(prefix=_GOING, dir=self._versions))
                 os.rename(tree, gone / "tree")
                 with suppress(OSError):  # another root of the same contents
                     tree.parent.rmdir()
         # Nothing is being copied: who asks for that is at it himself, and asks for this after it.
-        for left in (*self._trees.glob(f"{_GOING}*"), *self._trees.glob(f"{_MAKING}*")):
+        for left in (*self._versions.glob(f"{_GOING}*"), *self._versions.glob(f"{_MAKING}*")):
             _remove(left)
 
     def notices(self) -> tuple[str, ...]:
@@ -228,20 +241,23 @@ class Image:
         if not self.is_open:
             return ()
         try:
-            return (*self._said, *self._state(), *self._progress())
+            found = [line for image in self._images for line in image.notices()]
+            do = "raise BOOTDROP_STORE_SIZE and start anew, or reset layers"
+            fullness = _fullness(self._layers.point, self._layers.name, do)
+            return (*found, *fullness, *self._progress())
         except OSError as error:
             return (f"{self.name}: {error.strerror}",)
 
     def close(self) -> None:
         """Unmount the store. Raises OSError."""
-        if self.is_open:
-            mounts.unmount(self._point)
-            self.is_open = False
+        for image in self._images:
+            image.close()
+        self.is_open = False
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
-    # The file
+    # The files
 
     def _take(self) -> None:
         """See to it that no other appliance has the same store. Raises Unusable, OSError."""
@@ -261,26 +277,29 @@ class Image:
         self._lock = lock
 
     def _wanted(self) -> int:
-        size = self._size or store_image.automatic_size(self._machines)
+        """Return how large each image is to be, for which there is room. Raises Unusable."""
+        each = (self._size or store_image.automatic_size(self._machines)) // _IMAGES
+        lacking_ones = sum(not image.exists for image in self._images)
         try:
-            store_image.require_room(self._machines, size)
+            store_image.require_room(self._machines, each * lacking_ones)
         except OSError as error:
             raise Unusable(
                 f"{self.name}: {error.strerror}: free some room or set BOOTDROP_STORE_SIZE"
             ) from None
-        return size
+        return each
 
     def _try(self) -> None:
         """Try with a small store what a large one needs. Raises Unusable, Broken, OSError."""
         self._wanted()
-        small = self._machines / _TRIED
+        small, point = self._machines / _TRIED, self._point / "probe"
         store_image.make(small, _TRIED_SIZE)
         try:
-            store_image.mount(small, self._point, self._devices)
+            store_image.mount(small, point, self._devices)
             try:
-                refused = probe.refusal(self._point)
+                refused = probe.refusal(point)
             finally:
-                mounts.unmount(self._point)
+                mounts.unmount(point)
+                point.rmdir()
         finally:
             small.unlink()
         if refused is not None:
@@ -288,56 +307,29 @@ class Image:
 
     def _mount(self) -> None:
         """Mount the store that is there. Raises Broken, OSError."""
-        there = any(each.point == self._point for each in mounts.mounts())
-        if not there:
-            if not loop.is_attached(self._file, self._devices):
-                store_image.check(self._file)
-                self._grow()
-            store_image.mount(self._file, self._point, self._devices)
-        for folder in (self.folder, self._trees):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        for image in self._images:
+            image.mount()
+        self._versions.mkdir(mode=0o700, exist_ok=True)
         self.is_open = True
-
-    def _grow(self) -> None:
-        """Make the store as large as the setting says; that it cannot be is told, no more."""
-        size = self._size or 0
-        try:
-            store_image.grow(self._file, size)
-        except OSError as error:
-            self._said = (
-                f"{self.name}: not made larger: {error.strerror}: free some room or lower "
-                "BOOTDROP_STORE_SIZE",
-            )
 
     # What is in it
 
     def _require(self, need: int) -> None:
         try:
-            store_image.require_room(self._point, need)
+            store_image.require_room(self._trees.point, need)
         except OSError as error:
             raise OSError(
                 errno.ENOSPC,
-                f"{error.strerror}: raise BOOTDROP_STORE_SIZE, or reset layers that nobody misses",
-                self.name,
+                f"{error.strerror}: raise BOOTDROP_STORE_SIZE (half of it is for versions) and "
+                "start anew, or reset layers of old versions that nobody misses",
+                self._trees.name,
             ) from None
-
-    def _state(self) -> tuple[str, ...]:
-        found = [each for each in mounts.mounts() if each.point == self._point]
-        # Linux 6.16 calls it by another name when errors made it so.
-        if found and {"ro", "emergency_ro"} & set(found[-1].options.split(",")):
-            return (
-                f"{self.name}: errors were found in it, nobody can write to it: stop the appliance "
-                "and start it again, which repairs what can be; look at the host's disk",
-            )
-        return _fullness(
-            self._point, self.name, "raise BOOTDROP_STORE_SIZE and start anew, or reset layers"
-        )
 
     def _progress(self) -> tuple[str, ...]:
         if (copying := self._copying) is None:
             return ()
         root, need, free = copying
-        done = min(max(free - _free(self._point), 0), need)
+        done = min(max(free - _free(self._trees.point), 0), need)
         return (f"root {root}: copied for NFS: {done // MIB} of {need // MIB} MiB",)
 
 
@@ -347,6 +339,14 @@ def _fullness(folder: Path, name: str, do: str) -> tuple[str, ...]:
     if free >= floor:
         return ()
     return (f"{name}: {free // MIB} MiB are free: machines' writes fail when none is left: {do}",)
+
+
+def _only_reads(holder: str) -> bool:
+    return holder == EVERYBODY["ro"]
+
+
+def _writes(holder: str) -> bool:
+    return not _only_reads(holder)
 
 
 def _make_closed(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""One file with an ext4 in it: the file system that machines' layers and their trees lie in.
+"""A file with an ext4 in it: a file system that machines' layers or their trees lie in.
 
 overlayfs lets the handle of a file through that lies anywhere in the file systems below it
-(fs/overlayfs/namei.c, ovl_acceptable): in this one there is nothing but what machines may mount.
+(fs/overlayfs/namei.c, ovl_acceptable): in these there is nothing but what machines may mount.
 """
 
 from __future__ import annotations
@@ -42,6 +42,70 @@ _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 class Broken(Exception):
     """The file system in a file cannot be repaired without a person; one line says so."""
+
+
+class StoreImage:
+    """One such file, and where it is mounted. `size` is what it is to have at least, in bytes."""
+
+    def __init__(self, file: Path, point: Path, size: int, devices: Path = loop.DEVICES) -> None:
+        self._file, self.point, self._size, self._devices = file, point, size, devices
+        self.name = f"boot/machines/{file.name}"
+        self._said: tuple[str, ...] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Tell whether it was made."""
+        return self._file.exists()
+
+    def make(self, size: int) -> None:
+        """Make it, of so many bytes. Raises OSError."""
+        if not make(self._file, size):
+            self._said = (
+                f"{self.name}: the volume's file system cannot set room aside: when the volume is "
+                "full, machines lose what they write",
+            )
+
+    def mount(self) -> None:
+        """Repair, grow and mount it, unless it is mounted. Raises OSError; Broken names it."""
+        if self._mounted():
+            return
+        if not loop.is_attached(self._file, self._devices):
+            try:
+                check(self._file)
+            except Broken as broken:
+                raise Broken(f"{self.name}: {broken}") from None
+            self._grow()
+        mount(self._file, self.point, self._devices)
+
+    def _grow(self) -> None:
+        """Make it as large as it is to be; that it cannot be is told, no more."""
+        try:
+            grow(self._file, self._size)
+        except OSError as error:
+            self._said = (
+                f"{self.name}: not made larger: {error.strerror}: free some room or lower "
+                "BOOTDROP_STORE_SIZE",
+            )
+
+    def notices(self) -> tuple[str, ...]:
+        """Return what is wrong with it, while it is mounted."""
+        found = self._mounted()
+        # Linux 6.16 calls it by another name when errors made it so.
+        if found and {"ro", "emergency_ro"} & set(found[-1].options.split(",")):
+            return (
+                *self._said,
+                f"{self.name}: errors were found in it, nobody can write to it: stop the appliance "
+                "and start it again, which repairs what can be; look at the host's disk",
+            )
+        return self._said
+
+    def close(self) -> None:
+        """Unmount it, if it is mounted. Raises OSError."""
+        if self._mounted():
+            mounts.unmount(self.point)
+
+    def _mounted(self) -> list[mounts.Mount]:
+        return [each for each in mounts.mounts() if each.point == self.point]
 
 
 def automatic_size(folder: Path) -> int:

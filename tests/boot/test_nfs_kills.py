@@ -137,7 +137,7 @@ def test_five_machines_write_on_whatever_is_killed(served: Lab) -> None:
 def test_a_full_store_stops_writes_alone_and_they_go_on_when_there_is_room(
     lab: Lab, test_kernel: Path
 ) -> None:
-    lab.up(SETTINGS | {"BOOTDROP_STORE_SIZE": "64"})  # MiB
+    lab.up(SETTINGS | {"BOOTDROP_STORE_SIZE": "128"})  # MiB, half of it for layers
     put_kernel(lab, test_kernel)
     add_roots(lab, [SMALL, TOGETHER])
     lab.wait_status(lambda status: "ganesha" in status.serving, 60)

@@ -21,7 +21,7 @@ HOLDER, OTHER_HOLDER = MAC.replace(":", "-"), OTHER.replace(":", "-")
 def test_a_machine_gets_a_root_of_its_own_and_finds_it_after_a_restart(volume: Volume) -> None:
     root = volume.root()
     life = volume.born()
-    assert volume.said == "overlayfs in boot/machines/store.ext4"
+    assert volume.said == "overlayfs in boot/machines/layers.ext4, over boot/machines/trees.ext4"
     life.do("want", root)
     assert exports(life) == {}
     life.do("seen", MAC)
@@ -50,7 +50,7 @@ def test_nobody_but_root_gets_into_machines_and_roots(volume: Volume) -> None:
     assert {stat.S_IMODE(each.stat().st_mode) for each in folders} == {0o700}
     assert life.do("stored") == {HOLDER: 0o700}
     assert life.do("stored", HOLDER) == {"fedora": 0o700}
-    assert life.do("store")["mode"] == 0o700
+    assert life.do("store", "layers")["mode"] == 0o700
 
 
 @pytest.mark.parametrize("name", ["my lab", "a,b:c\\d", 'it\'s "quoted"', "x=y\n\t%s"])
@@ -222,9 +222,8 @@ def test_forged_machines_make_room_and_written_layers_never_do(volume: Volume, s
         life.do("mounted", f"/fedora/{OLD}/02-00-00-00-01-{number:02x}")
     life.do("set", "now", 1e9 + 1e6)
     life.do("seen", OTHER)
-    name = {"image": "boot/machines/store.ext4", "volume": "boot/machines"}[store]
     assert notices(life) == [
-        f"{name}: 5 layers of machines are there, as many as BOOTDROP_LAYERS allows, and "
+        "boot/machines: 5 layers of machines are there, as many as BOOTDROP_LAYERS allows, and "
         "all are in use or written to: reset some, or allow more"
     ]
     assert [path.split("/")[-1] for path in exports(life)] == holders

@@ -12,7 +12,7 @@ import pytest
 from appliance import nfs_roots
 from appliance.catalog.model import ModulesLayer
 from appliance.furnishing import Offered
-from appliance.nfs import choice, layers, room
+from appliance.nfs import choice, holdings, room
 from appliance.nfs.choice import Choice
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import NfsService
@@ -86,14 +86,14 @@ def test_modules_do_not_fill_the_volume(tmp_path: Path, monkeypatch: pytest.Monk
     def full(_folder: Path, name: str) -> None:
         raise room.NoRoom(f"{name}: full")
 
-    monkeypatch.setattr(layers, "require_free_space", full)
+    monkeypatch.setattr(holdings, "require_free_space", full)
     played = Played(tmp_path, mounted=True)
     played.work()
-    assert played.faults["modules"] == "boot/machines/store.ext4: full"
+    assert played.faults["modules"] == "boot/machines/layers.ext4: full"
 
 
 def test_a_volume_without_a_folder_for_machines_is_no_obstacle(tmp_path: Path) -> None:
-    assert _in_use(Shelf(tmp_path / "machines")) == {}
+    assert _in_use([Shelf(tmp_path / "machines")]) == {}
 
 
 def test_a_flood_of_addresses_keeps_nothing_else_waiting(

@@ -116,27 +116,30 @@ class Player:
 
     def stored(self, *path: str) -> Value:
         """Return the names of folders in a folder of layers, and their modes."""
-        folder = self.storage.folder.joinpath(*path)
+        folders = [each.folder.joinpath(*path) for each in self.storage.shelves]
         return {
             each.name: stat.S_IMODE(each.stat().st_mode)
+            for folder in folders
+            if folder.is_dir()
             for each in sorted(folder.iterdir())
             if each.is_dir()
         }
 
     def copies(self) -> list[str]:
-        trees = self.storage.folder.parent / "trees"
+        trees = PATHS.store / "trees/versions"
         return sorted(str(each.relative_to(trees)) for each in trees.glob("*/*"))
 
-    def store(self) -> Value:
-        """Return the store's size and what is free, in MiB, and how it is mounted."""
-        volume = os.statvfs(self.storage.folder)
-        (found,) = [each for each in mounts.mounts() if each.point == PATHS.store]
+    def store(self, image: str) -> Value:
+        """Return an image's size and what is free, in MiB, and how it is mounted."""
+        point = PATHS.store / image
+        volume = os.statvfs(point)
+        (found,) = [each for each in mounts.mounts() if each.point == point]
         loop = Path("/sys/block", Path(found.source).name, "loop")
         return {
             "mib": volume.f_blocks * volume.f_frsize >> 20,
             "free": volume.f_bavail * volume.f_frsize >> 20,
             "direct": (loop / "dio").read_text().strip(),
-            "mode": stat.S_IMODE(PATHS.store.stat().st_mode),
+            "mode": stat.S_IMODE(point.stat().st_mode),
             "options": found.options,
         }
 
@@ -196,13 +199,14 @@ class Player:
 
     def die_in(self, name: str) -> None:
         """Be killed when a function of the shelf or the stage is to be called for the next time."""
-        holder: Any = self.layers._holdings
-        holder = holder.stage if hasattr(holder.stage, name) else holder._shelf
+        holdings: Any = self.layers._holdings
+        of = (holdings.stage,) if hasattr(holdings.stage, name) else holdings._shelves
 
         def die(*_: Value, **__: Value) -> None:
             os._exit(1)  # the first process of a container does not die of its own SIGKILL
 
-        setattr(holder, name, die)
+        for each in of:
+            setattr(each, name, die)
 
 
 def published(root: dict[str, Value]) -> PublishedRoot:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.nfs.holdings import Holdings
-from appliance.nfs.layer import Record, Shelf
+from appliance.nfs.layer import Record
 from appliance.nfs.stage import Stage
 from appliance.nfs.storage import Volume
 from appliance.paths import Paths
@@ -31,8 +31,7 @@ def test_a_layer_that_a_dead_containers_server_has_is_waited_for_until_it_goes(
         furnished=True,
     )
     storage = Volume(paths)
-    storage.folder.mkdir()
-    shelf = Shelf(storage.folder, storage.name)
+    (shelf,) = storage.shelves
     shelf.open()
     tree = paths.roots / "fedora/00112233445566aa/tree"
     tree.mkdir(parents=True)

@@ -11,7 +11,7 @@ import pytest
 
 from appliance.nfs import room
 from appliance.nfs.export import default_path, fsid
-from appliance.nfs.layer import Layer, Record, Shelf
+from appliance.nfs.layer import Layer, Record, Shelf, shelf_of
 from appliance.nfs.sizes import Size, du_marks, du_sizes
 
 VERSION, NEWER = "00112233445566aa", "ffeeddccbbaa9988"
@@ -59,6 +59,8 @@ def test_a_layer_that_was_written_is_read_again(shelf: Shelf, tmp_path: Path) ->
         json.dumps({"root": "x", "made_at": -1}),
         a_record(version=NEWER).model_dump_json(),
         a_record().model_dump_json()[:-1] + ', "also": ["/../../etc"]}',
+        a_record(also=(f"/my-lab~1234/{NEWER}/ro",)).model_dump_json(),
+        a_record(also=(f"/other/{NEWER}/{HOLDER}",)).model_dump_json(),
     ],
 )
 def test_a_layer_that_is_not_what_it_says_is_told_of_and_left(
@@ -74,6 +76,24 @@ def test_a_layer_that_is_not_what_it_says_is_told_of_and_left(
         ),
     )
     assert (layer.folder / "upper").is_dir()
+
+
+def test_a_layer_on_the_shelf_of_other_holders_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    either = Shelf(tmp_path / "machines")
+    either.open()
+    either.make(a_record(holder="ro"), tmp_path / "tree")
+    layer = either.make(a_record(), tmp_path / "tree")
+    shelves = [
+        Shelf(tmp_path / "machines", takes=lambda holder: holder != "ro"),
+        Shelf(tmp_path / "ro", takes=lambda holder: holder == "ro"),
+    ]
+    layers, faults = shelves[0].scan()
+    assert (layers, len(faults)) == ((layer,), 1)
+    assert [shelf_of(shelves, holder) for holder in ("rw", HOLDER, "ro")] == [
+        *[shelves[0]] * 2,
+        shelves[1],
+    ]
 
 
 def test_a_volume_without_the_folder_has_no_layers(tmp_path: Path) -> None:

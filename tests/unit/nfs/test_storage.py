@@ -32,7 +32,7 @@ def test_a_full_volume_goes_on_with_the_layers_that_it_has(
 ) -> None:
     full(number, monkeypatch)
     monkeypatch.setattr(storage, "lacking", lambda _: (3 << 20, 1 << 30))
-    (volume.folder / "fedora/00112233445566aa/52-54-00-12-34-56").mkdir(parents=True)
+    (volume.shelves[0].folder / "fedora/00112233445566aa/52-54-00-12-34-56").mkdir(parents=True)
     assert volume.begin().endswith("the volume itself")
     assert volume.is_open
     assert volume.notices() == (
