@@ -1,4 +1,4 @@
-"""What the menu and DHCP say of roots over NFS, and roots that go while machines run from them."""
+"""What the menu and DHCP say of roots over NFS."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.boot.nfs import BOOT, direct, hardware, holder, machines, offer, wait_offered
+from tests.boot.nfs import BOOT, direct, hardware, holder, machines
 from tests.lab.lab import Lab
-from tests.lab.nfs_root import NfsRoot, add_roots, remove_roots
+from tests.lab.nfs_root import NfsRoot, add_roots
 from tests.lab.project import SERVER
 
 pytestmark = pytest.mark.lab
@@ -61,23 +61,3 @@ def test_a_kernel_finds_its_root_by_dhcp_alone_and_by_the_path_that_kernels_take
         assert re.fullmatch(rf"{SERVER}:/tftpboot/192\.168\.10\.\d+", by_itself.booted(BOOT).source)
         by_itself.run("write /mark 'who is this'")
         assert by_dhcp.run("echo /mark*") == "/mark*"
-
-
-def test_a_root_that_goes_takes_nothing_from_machines_that_run(
-    nfs_lab: Lab, test_kernel: Path
-) -> None:
-    lab, root, other = nfs_lab, NfsRoot("going"), NfsRoot("staying", share="rw")
-    offer(lab, test_kernel, root)
-    with machines(lab, [hardware(1)]) as (machine,):
-        machine.booted(BOOT)
-        # The builder takes the link first, and the version when nobody refers to it.
-        (lab.boot / "roots" / root.name / "current").unlink()
-        add_roots(lab, [other])
-        wait_offered(lab, other)
-        machine.run("write /mark 'goes on'; sum /bin/flock && is_free /lock")
-        with machines(lab, [hardware(2)]) as (next_one,):
-            next_one.booted(BOOT)
-            # Whoever removes the tree as well takes it from those who use it, from nobody else.
-            remove_roots(lab, root.name)
-            next_one.run("write /mark 'goes on'; sum /bin/flock && is_free /lock")
-        lab.wait_ready()

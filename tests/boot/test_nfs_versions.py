@@ -1,4 +1,4 @@
-"""A root gets a new version, or modules, while machines run from it; who is outside is refused."""
+"""A root gets a new version, or modules, or goes, while machines run; outsiders are refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.boot.nfs import (
     wait_offered,
 )
 from tests.lab.lab import Lab
-from tests.lab.nfs_root import NfsMachine, NfsRoot, add_roots
+from tests.lab.nfs_root import NfsMachine, NfsRoot, add_roots, remove_roots
 from tests.lab.project import SERVER
 
 pytestmark = pytest.mark.lab
@@ -92,3 +92,23 @@ def assert_refused_from_outside(lab: Lab, machine: NfsMachine, export: str) -> N
     for mount in mounts:
         assert machine.attempt(mount)[0] != 0
     machine.run("cat /content")  # its own connection is another one
+
+
+def test_a_root_that_goes_takes_nothing_from_machines_that_run(
+    nfs_lab: Lab, test_kernel: Path
+) -> None:
+    lab, root, other = nfs_lab, NfsRoot("going"), NfsRoot("staying", share="rw")
+    offer(lab, test_kernel, root)
+    with machines(lab, [hardware(1)]) as (machine,):
+        machine.booted(BOOT)
+        # The builder takes the link first, and the version when nobody refers to it.
+        (lab.boot / "roots" / root.name / "current").unlink()
+        add_roots(lab, [other])
+        wait_offered(lab, other)
+        machine.run("write /mark 'goes on'; sum /bin/flock && is_free /lock")
+        with machines(lab, [hardware(2)]) as (next_one,):
+            next_one.booted(BOOT)
+            # Whoever removes the tree as well takes it from those who use it, from nobody else.
+            remove_roots(lab, root.name)
+            next_one.run("write /mark 'goes on'; sum /bin/flock && is_free /lock")
+        lab.wait_ready()
