@@ -14,7 +14,7 @@ NFS_PORT, MOUNT_PORT = 12049, 12050  # the appliance has those that one would us
 EXPORT = "/by-hand"
 
 # Known to be quick: large transfers are the server's default, only TCP, nothing squashed, no
-# translation of names, as many threads as the appliance has. No port mapper: clients are told.
+# translation of names, as many threads as the appliance has. Clients are told its ports.
 _GANESHA = f"""
 NFS_CORE_PARAM {{
     allow_set_io_flusher_fail = true;
@@ -38,7 +38,10 @@ EXPORT {{
     FSAL {{ Name = VFS; }}
 }}
 """
+# It does not start unless a port mapper takes its numbers: its own, by its own socket, as the other
+# one on this network has those of the appliance.
 _START = """
+rpcbind
 mkdir -p /run/ganesha && printf '%s' "$1" >/run/ganesha.conf
 exec ganesha.nfsd -F -f /run/ganesha.conf -L /dev/stdout -N NIV_EVENT
 """
