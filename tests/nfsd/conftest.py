@@ -44,7 +44,7 @@ def server(booted: Server) -> Iterator[Server]:
     yield booted
     booted.run("/host/container kill")
     booted.run("rpc.nfsd 0; exportfs -f; umount /proc/fs/nfsd")
-    booted.run("rm -rf /var/lib/bootdrop/* /srv/boot/machines /srv/boot/layers")
+    booted.run("rm -rf /var/lib/bootdrop/* /srv/boot/machines /srv/boot/layers /srv/boot/apply")
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ class Server:
 
     def start(self) -> str:
         """Start the container; return what it said by when its daemons serve."""
-        self.do("/host/container start /opt/venv/bin/python /host/driver.py start")
+        self.do("/host/container start /opt/venv/bin/python /host/driver.py")
         return self.until_log_has("^driver: applied")
 
     def start_appliance(self) -> str:
@@ -130,17 +130,21 @@ class Server:
         return self.until_log_has("^dhcpd: serving", START_OF_ALL)
 
     def until_log_has(self, pattern: str, timeout: float = START) -> str:
-        """Wait for a line of the container's; return all of them."""
+        """Wait for a line of the container's, by an expression without quotes; return all lines."""
         log = "/var/log/container"
         status, _ = self.run(f"until grep -q '{pattern}' {log}; do sleep 0.1; done", timeout)
         said = self.do(f"cat {log}")
         assert status == 0, f"no line /{pattern}/ within {timeout:g} s:\n{said}"
         return said
 
-    def export(self, *paths: str) -> str:
-        """Have the daemons export these paths and no others; return what was said."""
-        self.do(f"printf '%s\\n' {' '.join(paths)} >/srv/boot/layers")
-        return self.inside("/opt/venv/bin/python /host/driver.py apply", START)
+    def export(self, *paths: str) -> None:
+        """Have the daemons export these paths and no others."""
+        applied = "grep -c '^driver: applied' /var/log/container"
+        self.do(
+            f"printf '%s\\n' {' '.join(paths)} >/srv/boot/layers; times=$({applied}); "
+            f'echo go >/srv/boot/apply; until [ "$({applied})" -gt "$times" ]; do sleep 0.1; done',
+            START,
+        )
 
     def inside(self, command: str, timeout: float = 30) -> str:
         """Run a command in the container, that has to succeed; return what it printed."""

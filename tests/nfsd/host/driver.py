@@ -1,7 +1,8 @@
 """The NFS daemons alone, in the container of the virtual server, under supervisord.
 
-driver.py start   ends leftovers, chooses, and becomes supervisord, to which it adds the daemons
-driver.py apply   mounts what /srv/boot/layers lists and brings the daemons there
+It ends leftovers, chooses, and becomes supervisord. A child of it, which is spared another start of
+Python each time, mounts what /srv/boot/layers lists and brings the daemons there: first, and again
+with each line in the fifo /srv/boot/apply.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from appliance.supervision import Supervision
 
 PATHS = Paths()
 CHOICE = PATHS.run / "choice"
-LAYERS = PATHS.boot / "layers"
+LAYERS, ORDERS = PATHS.boot / "layers", PATHS.boot / "apply"
 DAEMONS = (Nfsdcld(), Mountd(), Nfsd())
 NETWORK = Network(
     interface="eth0",
@@ -59,6 +60,8 @@ files = {PATHS.run}/etc/supervisor/conf.d/*.conf
 
 async def start() -> None:
     run_folders(PATHS)
+    ORDERS.unlink(missing_ok=True)
+    os.mkfifo(ORDERS)
     elsewhere = await choice.foreign_server()
     ended = await leftovers.end_leftovers(PATHS, elsewhere=elsewhere is not None)
     print(f"leftovers: {ended}", flush=True)
@@ -72,7 +75,9 @@ async def start() -> None:
 
 async def apply() -> None:
     server, why = CHOICE.read_text().splitlines()
-    paths = tuple(PurePosixPath(line) for line in LAYERS.read_text().split())
+    # Where the host serves its own, nothing is mounted: it may hold what a killed container left.
+    wanted = LAYERS.read_text().split() if server == "kernel" else ()
+    paths = tuple(map(PurePosixPath, wanted))
     for path in paths:
         await mount(path)
     exports = tuple(Export(path, fsid(*path.parts[1:])) for path in paths)
@@ -112,16 +117,15 @@ async def until_it_serves(name: str, situation: Situation) -> None:
     print(f"{name} does not serve: {reason}", flush=True)
 
 
-if sys.argv[1] == "apply":
+asyncio.run(start())
+if os.fork() == 0:
     asyncio.run(apply())
-else:
-    asyncio.run(start())
-    if os.fork() == 0:
+    while ORDERS.read_text():
         asyncio.run(apply())
-    else:
-        become(
-            [
-                *(sys.executable, "-m", "appliance.supervisord"),
-                *("-c", str(PATHS.run / "supervisord.conf")),
-            ]
-        )
+else:
+    become(
+        [
+            *(sys.executable, "-m", "appliance.supervisord"),
+            *("-c", str(PATHS.run / "supervisord.conf")),
+        ]
+    )
