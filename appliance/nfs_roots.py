@@ -12,6 +12,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import UUID
 
 from appliance.alarm import Alarm
 from appliance.catalog.model import Catalog, RootCatalog
@@ -88,6 +89,7 @@ class NfsRoots:
         self._hosts_rpcbind = False
         self._network: Network | None = None
         self._exports: tuple[Export, ...] = ()
+        self._served: dict[PurePosixPath, UUID] = {}  # what the server was told last
         self._in_use_at_start: Mapping[str, tuple[str, ...]] = _in_use(self._storage.shelves)
         self._in_use: Mapping[str, tuple[str, ...]] = self._in_use_at_start
         self._sizes: Mapping[PurePosixPath, Size] = {}
@@ -102,7 +104,7 @@ class NfsRoots:
         self._wanted = False  # what there should be has changed
         self._wanting: asyncio.Task[None] | None = None  # a version is copied, as long as it takes
         self._unsettled = False  # exports that are gone are still mounted
-        self._settling = Alarm(self._settle_again)
+        self._settling = Alarm(self._due.set)
         self._choosing = Alarm(self._choose_again)
 
     # --- the start
@@ -179,7 +181,17 @@ class NfsRoots:
         """Return what the NFS server is to serve now."""
         if self._choice.server is None:
             return NfsService(None, self._choice.why)
-        return NfsService(self._choice.server, "", self._exports, self._hosts_rpcbind)
+        return NfsService(self._choice.server, "", self._served_next, self._hosts_rpcbind)
+
+    @property
+    def _served_next(self) -> tuple[Export, ...]:
+        """Return the exports but those whose path is another's still: it goes first.
+
+        nfs-ganesha, told both at once, has the new one and finds no way to it by NFSv4.
+        """
+        return tuple(
+            each for each in self._exports if self._served.get(each.path, each.fsid) == each.fsid
+        )
 
     @property
     def machines(self) -> tuple[str, ...]:
@@ -243,11 +255,12 @@ class NfsRoots:
         """Unmount what the server has been told to drop."""
         self.clients.serve(situation)
         self._network = situation.network
+        waited = self.serves and self._served_next != self._exports
+        self._served = {each.path: each.fsid for each in situation.nfs.exports}
+        if waited:
+            self._changed()
         if self._unsettled and situation.nfs.exports == self._exports:
             self._settling.within(_ANOTHER_SETTLING)
-
-    def _settle_again(self) -> None:
-        self._due.set()
 
     def _mounted(self, path: PurePosixPath) -> None:
         self._newly_mounted.add(path)

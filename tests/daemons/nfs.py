@@ -125,6 +125,12 @@ class Server:
         export = Export(PurePosixPath(path), number, writable, number.int % 65534 + 1)
         self._exports[export.path] = export
 
+    def renumber(self, path: str) -> None:
+        """Have it exported by other numbers, as another layer is."""
+        before = self._exports[PurePosixPath(path)]
+        number = uuid.uuid4()
+        self._exports[before.path] = replace(before, fsid=number, number=number.int % 65534 + 1)
+
     def drop(self, path: str) -> None:
         """Have it exported no more."""
         del self._exports[PurePosixPath(path)]

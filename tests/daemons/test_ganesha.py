@@ -257,6 +257,36 @@ def test_exports_come_and_go_without_a_pause_for_who_writes(server: Server, clie
     assert max(times()) < 1
 
 
+@BOTH_VERSIONS
+@pytest.mark.parametrize("moves", [False, True], ids=["the same layer", "another layer"])
+def test_a_path_that_went_and_came_back_is_found_by_who_knew_it_before(
+    server: Server, client: Forger, version: int, moves: bool
+) -> None:
+    """As by `bootdrop machines reset`, and when an address is another machine's now."""
+    path, other = f"/shared/back/{version}{moves}", "/shared/back/stays"
+    for each in (path, other):
+        server.layer(each, images=False)
+    server.reload()
+    for count in range(2):
+        assert "upper" in client.names(version, client.mount(version, path))
+        server.drop(path)
+        server.reload()
+        with pytest.raises(Refused):
+            client.mount(version, path)
+        server.sh(f"umount {server.where(path)}")
+        if moves:
+            server.sh(f"mv {server.store(path)} {server.store(path)}-{count}")
+        server.layer(path, images=False)
+        if moves:
+            server.renumber(path)
+        server.reload()
+    assert "upper" in client.names(version, client.mount(version, path))
+    for each in (path, other):
+        server.drop(each)
+        server.reload()
+        server.sh(f"umount {server.where(each)}")
+
+
 def test_an_export_becomes_read_only_and_writable_again_for_who_has_it(
     server: Server, client: Forger
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import threading
+import uuid
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,7 @@ from appliance.nfs.layer import Layer, Record
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.settings import Settings
-from tests.unit.builders import a_menu, a_root, an_export
+from tests.unit.builders import a_menu, a_root, a_situation, an_export
 
 
 class Played:
@@ -221,3 +222,22 @@ def test_machines_get_their_layers_while_what_a_large_one_had_is_deleted(served:
         following.cancel()
 
     asyncio.run(asyncio.wait_for(test(), 5))
+
+
+def test_a_path_of_another_layer_is_served_once_the_server_dropped_the_first(
+    served: Served,
+) -> None:
+    path = PurePosixPath("/tftpboot/192.168.10.7")
+    before, after = (Export(path, uuid.uuid4(), number=number) for number in (1, 2))
+    situation = a_situation()
+    served.nfs._exports = (before,)
+    assert served.nfs.service.exports == (before,)
+    served.nfs.reconciled(replace(situation, nfs=served.nfs.service))
+    served.nfs._exports = (after,)
+    changes = served.changes
+    assert served.nfs.service.exports == ()
+    served.nfs.reconciled(replace(situation, nfs=served.nfs.service))
+    assert served.changes == changes + 1
+    assert served.nfs.service.exports == (after,)
+    served.nfs.reconciled(replace(situation, nfs=served.nfs.service))
+    assert served.changes == changes + 1
