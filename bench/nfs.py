@@ -82,7 +82,10 @@ def rounds(machine: NfsMachine) -> dict[str, list[float]]:
 
 
 def measure() -> dict[str, float]:
-    """Return the ratio of the medians, ours over the best of those by hand."""
+    """Return the ratio of the fastest runs, ours over the best of those by hand.
+
+    What else the host does, and emulation, only make a run slower; the medians are in the table.
+    """
     with Lab("bench-nfs") as lab:
         folder = up(lab)
         with (
@@ -106,9 +109,9 @@ def measure() -> dict[str, float]:
         for name, each in speeds.items()
     ]
     print(report.table(["", "median", "slowest", "fastest"], rows))
-    medians = {name: statistics.median(each) for name, each in speeds.items()}
-    ours = medians.pop(OURS)
-    return {"read_ratio": ours / max(medians.values())}
+    fastest = {name: max(each) for name, each in speeds.items()}
+    ours = fastest.pop(OURS)
+    return {"read_ratio": ours / max(fastest.values())}
 
 
 if __name__ == "__main__":
