@@ -120,9 +120,9 @@ def test_a_number_without_end_is_no_progress(one: Manager) -> None:
     ],
 )
 def test_what_a_scriptlet_prints_is_explained_in_no_time(one: Manager, line: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     one.explain(line * 50_000)
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
 
 
 def test_keys_are_checked_unless_a_repository_is_said_to_be_unsigned() -> None:
