@@ -10,9 +10,9 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
-def put(table: dict[_Key, _Value], key: _Key, value: _Value) -> None:
-    """Have a value in a table, as the newest."""
+def put(table: dict[_Key, _Value], key: _Key, value: _Value, most: int = MOST_MACHINES) -> None:
+    """Have a value in a table, as the newest of at most so many."""
     table.pop(key, None)
     table[key] = value
-    if len(table) > MOST_MACHINES:
+    while len(table) > most:
         del table[next(iter(table))]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from appliance.bounded import put
 from appliance.events.hub import Event
 from appliance.files import read_file, replace_file
 from appliance.nic_drivers import is_card
@@ -43,10 +44,8 @@ class Cards:
         """Take in what an event tells of a card; return whether that is news."""
         if not event.card:
             return False
-        before = self._cards.pop(event.client, None)
-        self._cards[event.client] = event.card
-        while len(self._cards) > _MOST:
-            del self._cards[next(iter(self._cards))]
+        before = self._cards.get(event.client)
+        put(self._cards, event.client, event.card, _MOST)
         return before != event.card
 
     def save(self) -> None:

@@ -32,6 +32,7 @@ from appliance.nfs.layers import Layers
 from appliance.nfs.room import NoRoom
 from appliance.nfs.sizes import Size
 from appliance.nfs.storage import Image, Storage, Volume
+from appliance.nfs.told import versions_in_use
 from appliance.nfs_clients import NfsClients
 from appliance.paths import Paths
 from appliance.run import CommandFailed
@@ -494,7 +495,4 @@ def storage_of(chosen: Settings, paths: Paths) -> Storage:
 
 def _in_use(shelves: Iterable[Shelf]) -> dict[str, tuple[str, ...]]:
     """Return the versions that layers on disk are over, by their root's name."""
-    versions: dict[str, set[str]] = {}
-    for layer in (layer for shelf in shelves for layer in shelf.scan()[0]):
-        versions.setdefault(layer.record.root, set()).add(layer.record.version)
-    return {name: tuple(sorted(found)) for name, found in versions.items()}
+    return versions_in_use(layer for shelf in shelves for layer in shelf.scan()[0])

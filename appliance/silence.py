@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable
 
+from appliance.bounded import put
 from appliance.daemons import tftpd
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
@@ -77,9 +78,9 @@ class SilenceWatch:
     def _hear_dhcp(self, event: Event) -> None:
         machine = event.client
         if stage := _STAGE.match(event.text):
-            _put(self._stages, machine, stage[1])
+            put(self._stages, machine, stage[1], _MOST_MACHINES)
         elif (address := given_address(event)) and (known := self._stages.pop(machine, None)):
-            _put(self._machines, str(address), machine)
+            put(self._machines, str(address), machine, _MOST_MACHINES)
             self._wait(machine, f"got the address {address}", self._next[known])
         elif _NO_LEASE.match(event.text):
             self._hear_used_up()
@@ -110,7 +111,7 @@ class SilenceWatch:
             f"{machine} {did}, then {_PATIENCE:g} s nothing came from it; if it is still on, look "
             f"whether the host's firewall lets {port} in"
         )
-        _put(self._silent, machine, said)
+        put(self._silent, machine, said, _MOST_MACHINES)
         self._changed(said)
 
     def _heard(self, machine: str) -> None:
@@ -121,10 +122,3 @@ class SilenceWatch:
     def _stop_waiting(self, machine: str) -> None:
         if timer := self._waiting.pop(machine, None):
             timer.cancel()
-
-
-def _put(table: dict[str, str], key: str, value: str) -> None:
-    table.pop(key, None)
-    table[key] = value
-    if len(table) > _MOST_MACHINES:
-        del table[next(iter(table))]

@@ -12,6 +12,7 @@ from ipaddress import IPv4Address
 from pathlib import PurePosixPath
 from typing import Literal
 
+from appliance.bounded import put
 from appliance.nfs.connections import Connection
 from appliance.nfs.evidence import Uses, Versions
 from appliance.nfs.export import EVERYBODY, Export, default_path, holder_of
@@ -115,10 +116,7 @@ class Clients:
 
     def leased(self, address: IPv4Address, mac: str) -> None:
         """Take in that dhcpd gave an address to a machine."""
-        self._machines.pop(address, None)
-        self._machines[address] = mac
-        if len(self._machines) > _MOST_ADDRESSES:
-            del self._machines[next(iter(self._machines))]
+        put(self._machines, address, mac, _MOST_ADDRESSES)
 
     def boots(self, mac: str) -> list[Change]:
         """Take in that a machine's firmware asked for an address: what it had mounted is over."""

@@ -178,7 +178,7 @@ class Shelf:
                 parent.mkdir(mode=0o700, exist_ok=True)
             os.rename(aside, folder)
         except OSError:
-            self._remove(aside)
+            remove_tree(aside)
             raise
         return replace(layer, folder=folder)
 
@@ -215,15 +215,7 @@ class Shelf:
     def sweep(self) -> None:
         """Delete what was put aside, as long as that takes. Raises OSError."""
         for folder in self.folder.glob(f"{_GOING}*"):
-            self._remove(folder)
-
-    @staticmethod
-    def _remove(folder: Path) -> None:
-        argv = ["rm", "--recursive", "--force", "--one-file-system", "--", str(folder)]
-        try:
-            run_here(argv)
-        except CommandFailed as failed:
-            raise OSError(errno.EIO, failed.output.strip()[-200:], str(folder)) from None
+            remove_tree(folder)
 
     def _folder(self, record: Record) -> Path:
         return self.folder / record.holder / record.key / record.version
@@ -232,6 +224,14 @@ class Shelf:
 def shelf_of(shelves: Iterable[Shelf], holder: str) -> Shelf:
     """Return the shelf that a holder's layers lie on."""
     return next(each for each in shelves if each.takes(holder))
+
+
+def remove_tree(folder: Path) -> None:
+    """Delete a folder, whatever lies in it, but nothing that is mounted there. Raises OSError."""
+    try:
+        run_here(["rm", "--recursive", "--force", "--one-file-system", "--", str(folder)])
+    except CommandFailed as failed:
+        raise OSError(errno.EIO, failed.output.strip()[-200:], str(folder)) from None
 
 
 def _aside_name(machines: Path) -> Path:

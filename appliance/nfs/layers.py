@@ -237,8 +237,7 @@ class Layers:
             paths = [layer_path(each.key, each.id, holder) for each in self._roots]
             now = {holdings.stage.shown.get(path) for path in paths}
             layer = next((each for each in layers if each.path in now), layers[-1])
-            if not force and holdings.is_busy(layer):
-                raise CannotDo(f"{layer}: the machine runs from it: shut it down, or say --force")
+            self._require_idle(layer, force)
             holdings.doom(layer)
             self._pending.add(holder)
 
@@ -251,13 +250,14 @@ class Layers:
         with self._change() as holdings:
             layers = self._of(mac, root)
             for layer in layers:
-                if not force and holdings.is_busy(layer):
-                    raise CannotDo(
-                        f"{layer}: the machine runs from it: shut it down, or say --force"
-                    )
+                self._require_idle(layer, force)
             for layer in layers:
                 holdings.doom(layer)
             self._seen.pop(holder_of(mac), None)
+
+    def _require_idle(self, layer: Layer, force: bool) -> None:
+        if not force and self._holdings.is_busy(layer):
+            raise CannotDo(f"{layer}: the machine runs from it: shut it down, or say --force")
 
     def _of(self, mac: str, root: str) -> list[Layer]:
         """Return a machine's layers of a root, the newest last; raises CannotDo without any."""

@@ -14,7 +14,7 @@ from typing import Protocol
 from appliance.files import close_to_others
 from appliance.nfs import loop, mounts, probe, store_image
 from appliance.nfs.export import EVERYBODY
-from appliance.nfs.layer import Shelf
+from appliance.nfs.layer import Shelf, remove_tree
 from appliance.nfs.room import lacking
 from appliance.nfs.sizes import Size, du_sizes
 from appliance.nfs.store_image import MIB, Broken, StoreImage
@@ -209,7 +209,7 @@ class Image:
             (used,) = du_sizes([source])
             need = int((used or Size(0, 0)).bytes * _ROOM) + (used or Size(0, 0)).files * _INODE
             self._require(need)
-            _remove(aside)
+            remove_tree(aside)
             self._copying = root, need, _free(self._trees.point)
             try:
                 # Its own name for the folder that is open here, in the words of another process.
@@ -217,7 +217,7 @@ class Image:
                 target.parent.mkdir(mode=0o700, exist_ok=True)
                 os.rename(aside, target)
             except OSError:
-                _remove(aside)
+                remove_tree(aside)
                 raise
             finally:
                 self._copying = None
@@ -234,7 +234,7 @@ class Image:
                     tree.parent.rmdir()
         # Nothing is being copied: who asks for that is at it himself, and asks for this after it.
         for left in (*self._versions.glob(f"{_GOING}*"), *self._versions.glob(f"{_MAKING}*")):
-            _remove(left)
+            remove_tree(left)
 
     def notices(self) -> tuple[str, ...]:
         """Return what is wrong with the store, and what is being copied into it."""
@@ -371,14 +371,6 @@ def _copy(source: str, target: Path) -> None:
         run_here(["sync", "--file-system", str(target)])
     except CommandFailed as failed:
         raise OSError(errno.EIO, failed.output.strip()[-200:], str(target)) from None
-
-
-def _remove(folder: Path) -> None:
-    """Delete a folder in the store, whatever lies in it. Raises OSError."""
-    try:
-        run_here(["rm", "--recursive", "--force", "--one-file-system", "--", str(folder)])
-    except CommandFailed as failed:
-        raise OSError(errno.EIO, failed.output.strip()[-200:], str(folder)) from None
 
 
 def _why(error: OSError) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from appliance.nfs.export import Export
@@ -23,9 +23,6 @@ class Told:
 def tell(holdings: Holdings, layer_size: int) -> Told:
     """Read it off what there is; `layer_size` is what a layer may have, in MiB."""
     staying = holdings.layers.keys() - holdings.doomed
-    versions: dict[str, set[str]] = {}
-    for layer in holdings.layers.values():
-        versions.setdefault(layer.record.root, set()).add(layer.record.version)
     grown = tuple(
         f"{holdings.layers[path]}: larger than {layer_size} MiB, which is "
         "BOOTDROP_LAYER_SIZE: its machine can only read it until it is reset"
@@ -33,7 +30,15 @@ def tell(holdings: Holdings, layer_size: int) -> Told:
     )
     return Told(
         exports=tuple(map(holdings.export, sorted(holdings.stage.shown))),
-        in_use={name: tuple(sorted(versions[name])) for name in sorted(versions)},
+        in_use=versions_in_use(holdings.layers.values()),
         layers=tuple(holdings.layers[path] for path in sorted(staying)),
         notices=tuple(holdings.faults.values()) + grown,
     )
+
+
+def versions_in_use(layers: Iterable[Layer]) -> dict[str, tuple[str, ...]]:
+    """Return the versions that layers are over, by their root's name."""
+    versions: dict[str, set[str]] = {}
+    for layer in layers:
+        versions.setdefault(layer.record.root, set()).add(layer.record.version)
+    return {name: tuple(sorted(versions[name])) for name in sorted(versions)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from appliance.nfs.export import layer_path
-from tests.boot.nfs_kills import checksums_on_server
+from tests.boot.nfs_kills import checksums_on_server, put_kernel
 from tests.lab.lab import Lab
 from tests.lab.machine import Firmware, Hardware
 from tests.lab.nfs_root import (
@@ -103,9 +101,6 @@ def checksums(lab: Lab, root: NfsRoot, who: str, folder: str) -> dict[str, str]:
 
 def direct(lab: Lab, kernel: Path, cmdline: str, number: int) -> Hardware:
     """Return a machine that starts a kernel itself, without a word of the appliance's menu."""
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        tar.add(kernel, "kernel")
-    lab.network.put_archive("/run", archive.getvalue())
+    put_kernel(lab, kernel)
     words = ("-kernel", "/run/kernel", "-append", f"console=ttyS0,115200n8 {cmdline}")
     return replace(hardware(number), qemu=words)
