@@ -3,7 +3,7 @@
 #
 # OUTDIR gets vmlinuz-V and modules-V.cpio.gz, the drivers of virtual network cards with what they
 # depend on, uncompressed, as the rescue root's modprobe knows no xz. The whole package stays
-# unpacked in /unpacked/ARCHITECTURE, for nfs-initrds.sh.
+# unpacked in /unpacked/ARCHITECTURE, for nfs-initrds.sh and server-kernel.sh.
 set -eu
 
 outdir=$1 architecture=$2 fetched=/unpacked/$2 layer=$(mktemp -d)

@@ -1,26 +1,18 @@
 #!/bin/sh
-# Debian's cloud kernel for a virtual server: server-kernel.sh OUTDIR
+# Debian's cloud kernel for a virtual server: server-kernel.sh OUTDIR, after demo-kernel.sh, which left
+# the package unpacked.
 #
 # OUTDIR gets vmlinuz, initrd.gz, which mounts the first disk and goes on with its /host/init, and
 # modules/, what a server of NFS and its host load, uncompressed, as busybox's modprobe knows no xz.
 set -eu
 
-outdir=$1 fetched=$(mktemp -d) first=$(mktemp -d)
+outdir=$1 unpacked=/unpacked/amd64 tables=$(mktemp -d) first=$(mktemp -d)
 wanted='virtio_blk virtio_net nfsd overlay loop xfs'
 
 mkdir -p "$outdir"
-cd "$fetched"
-# The metapackage names the kernel of the day.
-package=$(apt-cache depends --important linux-image-cloud-amd64 |
-    sed -n 's/.*Depends: \(linux-image-[0-9][^ :]*\).*/\1/p')
-apt-get download -q "$package"
-dpkg-deb -x ./*.deb .
-version=${package#linux-image-}
+cd "$unpacked"
+version=$(ls lib/modules)
 cp "boot/vmlinuz-$version" "$outdir/vmlinuz"
-
-# Older packages have /lib, newer ones /usr/lib; depmod and modprobe look below /lib.
-[ -d lib/modules ] || { mkdir -p lib && mv usr/lib/modules lib/; }
-depmod --basedir . "$version"
 for module in $wanted; do
     modprobe --dirname . --set-version "$version" --show-depends "$module"
 done | sed -n 's/^insmod //p' | sort -u | while read -r module; do
@@ -30,9 +22,9 @@ done | sed -n 's/^insmod //p' | sort -u | while read -r module; do
 done
 cp "lib/modules/$version"/modules.builtin* "lib/modules/$version/modules.order" \
     "$outdir/modules/$version/"
-mkdir -p tree/lib
-ln -s "$outdir/modules" tree/lib/modules
-depmod --basedir tree "$version"
+mkdir "$tables/lib"
+ln -s "$outdir/modules" "$tables/lib/modules"
+depmod --basedir "$tables" "$version"
 
 # ext4 and the bus are built in, the disk is not.
 mkdir -p "$first/bin" "$first/root" "$first/dev" "$first/proc"
