@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from appliance.catalog.decompress import Compression
 from appliance.catalog.model import (
@@ -27,6 +27,7 @@ from appliance.entries import Menu, RescueRoot
 from appliance.menu import plan
 from appliance.network import Interface, Network
 from appliance.nfs.export import Export, fsid
+from appliance.nfs.layer import Record
 from appliance.paths import Paths
 from appliance.settings import Settings
 from appliance.settings_types import AddressRange
@@ -165,6 +166,17 @@ def an_export(
     writable: bool = True,
 ) -> Export:
     return Export(PurePosixPath(path), fsid(*path.split("/")[1:4]), writable, number)
+
+
+def a_record(holder: str = "52-54-00-12-34-56", **changed: Any) -> Record:  # noqa: ANN401
+    values: dict[str, Any] = {
+        "root": "fedora",
+        "key": "fedora",
+        "version": "00112233445566aa",
+        "made_at": 1,
+        "last_seen": 1,
+    }
+    return Record(holder=holder, **values | changed)
 
 
 def a_network(interface: str = "eth1") -> Network:

@@ -9,9 +9,9 @@ import pytest
 from appliance.catalog.model import ModulesLayer
 from appliance.events.hub import Event
 from appliance.furnishing import Fetched, Furnishing, Offered
-from appliance.nfs.layer import Layer, Record
+from appliance.nfs.layer import Layer
 from appliance.paths import Paths
-from tests.unit.builders import a_root
+from tests.unit.builders import a_record, a_root
 
 MAC = "52:54:00:12:34:56"
 OTHER = "52:54:00:12:34:57"
@@ -32,14 +32,7 @@ def furnishing(tmp_path: Path) -> Furnishing:
 
 
 def a_layer(mac: str, root: str = "fedora", holder: str = "") -> Layer:
-    record = Record(
-        root=root,
-        key=root,
-        version="00112233445566aa",
-        holder=holder or mac.replace(":", "-"),
-        made_at=1,
-        last_seen=1,
-    )
+    record = a_record(holder or mac.replace(":", "-"), root=root, key=root)
     return Layer(record, Path("/nowhere"))
 
 

@@ -74,6 +74,19 @@ class Restarts(Supervision):
         self.daemon.answers = True
 
 
+async def until_serving(daemon: Daemon, supervision: Restarts) -> list[DaemonStatus]:
+    """Watch a daemon that was started until it serves; return each status that it came to."""
+    changed, seen = asyncio.Event(), []
+    watch = Health(supervision, Hub(), changed.set)
+    watch.reconciled(daemon, Outcome(daemon.name, disturbed=True), a_situation())
+    watch.process_state(daemon, "RUNNING")
+    while watch.statuses()[0].phase != "serving":
+        changed.clear()
+        await changed.wait()
+        seen.append(watch.statuses()[0])
+    return seen
+
+
 @pytest.mark.parametrize("reason", [NotServing("no answer"), Silent("no answer in time")])
 def test_a_daemon_that_runs_and_does_not_answer_is_started_anew_and_proves_itself(
     monkeypatch: pytest.MonkeyPatch, reason: NotServing
@@ -84,14 +97,8 @@ def test_a_daemon_that_runs_and_does_not_answer_is_started_anew_and_proves_itsel
         daemon = Deaf()
         daemon.reason = reason
         supervision = Restarts(daemon)
-        changed = asyncio.Event()
-        watch = Health(supervision, Hub(), changed.set)
-        watch.reconciled(daemon, Outcome("deaf", disturbed=True), a_situation())
-        watch.process_state(daemon, "RUNNING")
-        while watch.statuses()[0].phase != "serving":
-            changed.clear()
-            await changed.wait()
-        return supervision.count, watch.statuses()[0]
+        seen = await until_serving(daemon, supervision)
+        return supervision.count, seen[-1]
 
     assert asyncio.run(test()) == (1, DaemonStatus("deaf", "serving"))
 
@@ -123,16 +130,9 @@ def test_a_daemon_that_serves_in_part_or_late_is_not_started_anew_under_its_clie
     monkeypatch.setattr(health, "_TAKING_UP", 0)
 
     async def test() -> tuple[int, set[str]]:
-        daemon, supervision, phases = HalfDeaf(reason), Restarts(Deaf()), set()
-        changed = asyncio.Event()
-        watch = Health(supervision, Hub(), changed.set)
-        watch.reconciled(daemon, Outcome("half-deaf", disturbed=True), a_situation())
-        watch.process_state(daemon, "RUNNING")
-        while watch.statuses()[0].phase != "serving":
-            changed.clear()
-            await changed.wait()
-            phases.add(watch.statuses()[0].phase)
-        return supervision.count, phases
+        daemon, supervision = HalfDeaf(reason), Restarts(Deaf())
+        seen = await until_serving(daemon, supervision)
+        return supervision.count, {status.phase for status in seen}
 
     assert asyncio.run(test()) == (0, {"failing", "serving"})
 
@@ -143,16 +143,9 @@ def test_a_daemon_that_serves_is_not_at_fault_while_it_takes_up_what_is_new(
     monkeypatch.setattr(health, "_PROBE_STARTING", 0.001)
 
     async def test() -> set[str]:
-        daemon, phases = HalfDeaf(ServesInPart("/a/1/ro: not to be had")), set()
-        changed = asyncio.Event()
-        watch = Health(Restarts(Deaf()), Hub(), changed.set)
-        watch.reconciled(daemon, Outcome("half-deaf", disturbed=True), a_situation())
-        watch.process_state(daemon, "RUNNING")
-        while watch.statuses()[0].phase != "serving":
-            changed.clear()
-            await changed.wait()
-            phases.add(watch.statuses()[0].phase)
-        return phases
+        daemon = HalfDeaf(ServesInPart("/a/1/ro: not to be had"))
+        seen = await until_serving(daemon, Restarts(Deaf()))
+        return {status.phase for status in seen}
 
     assert asyncio.run(test()) == {"serving"}
 

@@ -21,11 +21,11 @@ from appliance.nfs import export_numbers
 from appliance.nfs.choice import Choice
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import Export
-from appliance.nfs.layer import Layer, Record
+from appliance.nfs.layer import Layer
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.settings import Settings
-from tests.unit.builders import a_menu, a_root, a_situation, an_export
+from tests.unit.builders import a_menu, a_record, a_root, a_situation, an_export
 
 
 class Played:
@@ -102,15 +102,7 @@ MODULES = ModulesLayer("1" * 16, "6.1.192", "modules.tar", PurePosixPath("module
 
 
 def a_layer(last: str) -> Layer:
-    record = Record(
-        root="fedora",
-        key="fedora",
-        version="00112233445566aa",
-        holder=f"52-54-00-12-34-{last}",
-        made_at=1,
-        last_seen=1,
-    )
-    return Layer(record, Path("/nowhere"))
+    return Layer(a_record(f"52-54-00-12-34-{last}"), Path("/nowhere"))
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ from appliance.nfs import choice, holdings, room
 from appliance.nfs.choice import Choice
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import NfsService
-from appliance.nfs.layer import Layer, Record, Shelf
+from appliance.nfs.layer import Layer, Shelf
 from appliance.nfs_roots import NfsRoots, _in_use
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 from appliance.settings import Settings
+from tests.unit.builders import a_record
 
 KERNEL = PurePosixPath("kernels/bzImage/00112233445566aa/kernel")
 MODULES = ModulesLayer("1" * 16, "6.1.192", "modules.tar", PurePosixPath("modules/1/m.gz"), 0)
@@ -43,16 +44,7 @@ class Played:
         )
         self.nfs._choice = Choice("kernel", "")  # open() may come to another
         self.nfs._furnishing.offers(Offered({KERNEL: MODULES}, (), KERNEL, "fedora"))
-        record = Record(
-            root="fedora",
-            key="fedora",
-            version="00112233445566aa",
-            holder="52-54-00-12-34-56",
-            made_at=1,
-            last_seen=1,
-            furnished=True,
-        )
-        layer = Layer(record, tmp_path)
+        layer = Layer(a_record(furnished=True), tmp_path)
         with self.nfs.layers._change() as holdings:
             holdings.layers[layer.path] = layer
             if mounted:
