@@ -34,6 +34,8 @@ SETTINGS = {
     "BOOTDROP_NFS": "ganesha",
     "BOOTDROP_NFS_FIRST": "true",
     "BOOTDROP_DEFAULT_ROOT": "small",
+    # MiB, half of it for layers: five machines write 64 KiB at a time for five minutes.
+    "BOOTDROP_STORE_SIZE": "2048",
 }
 SMALL = NfsRoot("small")
 TOGETHER = NfsRoot("together", "00112233445566bb", share="rw")
