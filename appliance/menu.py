@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import PurePosixPath
 
+from appliance.bounded import some
 from appliance.catalog.decompress import Compression
 from appliance.catalog.model import (
     Arch,
@@ -27,7 +28,6 @@ from appliance.ramdisks import CannotBoot, choose, ramdisk_formats
 from appliance.settings import Settings
 
 _RESCUE = "rescue"
-_MOST_NAMES = 5  # of kernels in one notice
 _MOST_LACKING = 2  # options in a title, which has a line of the screen
 
 
@@ -99,7 +99,7 @@ def plan(  # noqa: PLR0913
             main_keys[kernel.name] = offered[0].key
         entries += offered
     notices += [
-        f"root {root}: not {'in memory ' if nfs else ''}with {_some(kernels)}: {reason}"
+        f"root {root}: not {'in memory ' if nfs else ''}with {some(kernels)}: {reason}"
         for (root, reason), kernels in unable.items()
     ]
     notices += _lacking_notices(entries)
@@ -144,7 +144,7 @@ def _each_way(
 def _over_nfs(case: _Case, root: PublishedRoot, nfs: _Nfs) -> Entry:
     """Return the entry that mounts a root over NFS, also of a kernel that lacks what it takes."""
     boot = nfs_boot(nfs.settings, nfs.server, case.kernel, root)
-    lacks = f": lacks {_some(list(boot.lacks), _MOST_LACKING)}" if boot.lacks else ""
+    lacks = f": lacks {some(boot.lacks, _MOST_LACKING)}" if boot.lacks else ""
     return replace(
         _entry(
             case.kernel,
@@ -173,7 +173,7 @@ def _lacking_notices(entries: list[Entry]) -> list[str]:
         if entry.lacks:
             kernels.setdefault(entry.lacks, {})[entry.group_title] = None
     return [
-        f"roots over NFS: not with {_some(list(names))}: lacks {', '.join(lacks)}"
+        f"roots over NFS: not with {some(list(names))}: lacks {', '.join(lacks)}"
         for lacks, names in kernels.items()
     ]
 
@@ -219,12 +219,6 @@ def modules_of(kernel: PublishedKernel, layers: tuple[ModulesLayer, ...]) -> Mod
         )
 
     return next(filter(is_beside, fitting), next(iter(fitting), None))
-
-
-def _some(names: list[str], most: int = _MOST_NAMES) -> str:
-    """List the first of many names."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _other_defaults(menu: Menu) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ orchestrator has the server take that up; then what the server has dropped is un
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,18 +28,18 @@ from appliance.nfs import choice, evidence, export_numbers, leftovers
 from appliance.nfs.choice import Choice, Server
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import Export, NfsService
-from appliance.nfs.layer import Layer, Shelf
 from appliance.nfs.layers import Layers
 from appliance.nfs.room import NoRoom
 from appliance.nfs.sizes import Size
-from appliance.nfs.storage import Image, Storage, Volume
-from appliance.nfs.told import versions_in_use
+from appliance.nfs.storage import storage_of
+from appliance.nfs.told import versions_on
 from appliance.nfs_clients import NfsClients
+from appliance.nfs_entries import FORMAT
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 from appliance.settings import Settings
 from appliance.situation import Situation
-from appliance.status import MachineStatus, NfsStatus
+from appliance.status import MachineStatus, NfsStatus, layer_status
 from appliance.supervision import ALIVE
 from appliance.volume import refusal
 
@@ -91,10 +92,11 @@ class NfsRoots:
         self._network: Network | None = None
         self._exports: tuple[Export, ...] = ()
         self._served: dict[PurePosixPath, UUID] = {}  # what the server was told last
-        self._in_use_at_start: Mapping[str, tuple[str, ...]] = _in_use(self._storage.shelves)
+        self._in_use_at_start: Mapping[str, tuple[str, ...]] = versions_on(self._storage.shelves)
         self._in_use: Mapping[str, tuple[str, ...]] = self._in_use_at_start
         self._sizes: Mapping[PurePosixPath, Size] = {}
         self._roots: RootCatalog | None = None  # None: not told yet
+        self._refused: frozenset[tuple[str, str]] = frozenset()  # versions that cannot be served
         self._default: str | None = None
         # What is to be done, one after the other.
         self._due = asyncio.Event()
@@ -199,6 +201,17 @@ class NfsRoots:
         """Return the hardware addresses of machines that have layers, sorted."""
         return tuple(sorted({each.mac for each in self.layers.layers() if not each.is_shared}))
 
+    def bootable(self, roots: RootCatalog) -> RootCatalog:
+        """Return roots as the menu may offer them: over NFS only those that can be served."""
+        without = (
+            replace(each, formats=tuple(way for way in each.formats if way != FORMAT))
+            if (each.name, each.id) in self._refused
+            else each
+            for each in roots.roots
+        )
+        # Of those that are for NFS alone the notices tell.
+        return replace(roots, roots=tuple(each for each in without if each.formats))
+
     def in_use(self) -> Mapping[str, tuple[str, ...]]:
         """Return the versions in roots/ that layers need, by their root's name, served or not."""
         if not self._storage.needs_versions:
@@ -220,7 +233,7 @@ class NfsRoots:
         return tuple(
             f"for the host's /etc/exports: {choice.host_export(volume, subnet, root)}"
             for root in (self._roots.roots if self._roots else ())
-            if "nfs" in root.formats
+            if FORMAT in root.formats
         )
 
     def hear(self, event: Event) -> None:
@@ -306,9 +319,21 @@ class NfsRoots:
         assert self._roots is not None
         self._wanted = False
         self._progressed()
-        await asyncio.to_thread(self.layers.want, self._roots.roots, self._default)
-        self._publish()
+        loop = asyncio.get_running_loop()
+
+        def prepared() -> None:
+            loop.call_soon_threadsafe(self._prepared)
+
+        await asyncio.to_thread(self.layers.want, self._roots.roots, self._default, prepared)
+        self._prepared()
         self._progressed()
+
+    def _prepared(self) -> None:
+        """Offer the roots that can be served now, and no others."""
+        self._publish()
+        refused, self._refused = self._refused, self.layers.refused
+        if refused != self._refused:
+            self._changed()
 
     @property
     def _wants_now(self) -> bool:
@@ -432,6 +457,9 @@ class NfsRoots:
             self._gone.clear()
             try:
                 await asyncio.to_thread(self.layers.sweep)
+                if self.layers.refused:  # there may be room now
+                    self._wanted = True
+                    self._due.set()
                 self._fault("sweep", None)
             except OSError as error:
                 self._fault("sweep", f"{error.filename}: not deleted: {error.strerror}")
@@ -457,42 +485,15 @@ class NfsRoots:
         exports = {each.path: each for each in self._exports}
         roots = self._roots.roots if self._roots else ()
         current = {(root.key, root.id) for root in roots}
-        return tuple(
-            self._layer_status(each, exports.get(each.path), current)
-            for each in sorted(
-                self.layers.layers(), key=lambda each: (each.record.holder, each.record.root)
+        statuses = (
+            layer_status(
+                each,
+                self._sizes.get(each.path, Size(0, 0)),
+                limit=self._settings.layer_size << 20,
+                is_current=(each.record.key, each.record.version) in current,
+                is_writable=each.path in exports and exports[each.path].writable,
+                is_busy=each.path in exports and self.clients.is_busy(exports[each.path]),
             )
+            for each in self.layers.layers()
         )
-
-    def _layer_status(
-        self, layer: Layer, export: Export | None, current: set[tuple[str, str]]
-    ) -> MachineStatus:
-        record = layer.record
-        size = self._sizes.get(layer.path, Size(0, 0))
-        is_over = size.bytes > self._settings.layer_size << 20
-        return MachineStatus(
-            holder=record.holder if layer.is_shared else layer.mac,
-            root=record.root,
-            version=record.version,
-            size=size.bytes,
-            files=size.files,
-            made=record.made_at,
-            seen=record.last_seen,
-            is_current=(record.key, record.version) in current,
-            is_kept=record.keep,
-            is_over=is_over,
-            is_writable=export is not None and export.writable,
-            is_busy=export is not None and self.clients.is_busy(export),
-        )
-
-
-def storage_of(chosen: Settings, paths: Paths) -> Storage:
-    """Return where machines' layers are to lie."""
-    if chosen.nfs_store == "volume":
-        return Volume(paths)
-    return Image(paths, chosen.store_size << 20 if chosen.store_size else None)
-
-
-def _in_use(shelves: Iterable[Shelf]) -> dict[str, tuple[str, ...]]:
-    """Return the versions that layers on disk are over, by their root's name."""
-    return versions_in_use(layer for shelf in shelves for layer in shelf.scan()[0])
+        return tuple(sorted(statuses, key=lambda each: (each.holder, each.root)))

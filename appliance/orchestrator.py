@@ -316,9 +316,8 @@ class Orchestrator:
         url = base_url(self._settings, found)
         help_url = url and f"{url}/help.txt"
         nfs_server = found.server if found and self._nfs.serves else None
-        plan = menu.plan(
-            self._settings, catalog, rescue, help_url, self._roots.catalog, nfs_server=nfs_server
-        )
+        roots = self._nfs.bootable(self._roots.catalog)
+        plan = menu.plan(self._settings, catalog, rescue, help_url, roots, nfs_server=nfs_server)
         return Situation(
             self._settings,
             self._paths,

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from appliance.catalog.model import InitrdMaker, PublishedKernel
+from appliance.nfs.layer import Layer
+from appliance.nfs.sizes import Size
 from appliance.nfs_preflight import NfsRoot, preflight, version_for
 from appliance.settings import Settings
 
@@ -184,4 +186,25 @@ def kernel_nfs(kernel: PublishedKernel, settings: Settings, cards: Mapping[str, 
         tuple(f"CONFIG_{option}=y" for option in found.advised),
         tuple(each.reason for each in found.missing_drivers),
         found.command,
+    )
+
+
+def layer_status(  # noqa: PLR0913
+    layer: Layer, size: Size, *, limit: int, is_current: bool, is_writable: bool, is_busy: bool
+) -> MachineStatus:
+    """Return what is told of a layer; `limit` is what it may take, in bytes."""
+    record = layer.record
+    return MachineStatus(
+        holder=record.holder if layer.is_shared else layer.mac,
+        root=record.root,
+        version=record.version,
+        size=size.bytes,
+        files=size.files,
+        made=record.made_at,
+        seen=record.last_seen,
+        is_current=is_current,
+        is_kept=record.keep,
+        is_over=size.bytes > limit,
+        is_writable=is_writable,
+        is_busy=is_busy,
     )

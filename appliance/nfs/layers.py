@@ -36,6 +36,7 @@ from appliance.nfs.room import NoRoom, candidates, is_outdated
 from appliance.nfs.sizes import Size
 from appliance.nfs.storage import Storage, Unusable
 from appliance.nfs.told import Told, tell
+from appliance.nfs.versions import Versions
 from appliance.paths import Paths
 from appliance.settings import Settings
 
@@ -75,12 +76,11 @@ class Layers:
     ) -> None:
         self._settings, self._storage = chosen, storage
         self._furnish, self._clock = furnish, clock
-        self._holdings = Holdings(paths, storage, busy)
+        self._holdings, self._versions = Holdings(paths, storage, busy), Versions(storage)
         self.works, self.said = False, "not looked at yet"  # whether layers can be made, and how
         self._turn, self._wanting = threading.Lock(), threading.Lock()
         self._roots: tuple[PublishedRoot, ...] = ()
         self._default: str | None = None
-        self._prepared: set[Path] = set()  # versions that layers can be made over
         self._seen: dict[str, _Seen] = {}  # by holder
         self._asked: dict[tuple[str, str], None] = {}  # holders, with keys of roots they booted
         self._pending: set[str] = set()  # holders with something to be shown by settle()
@@ -103,7 +103,12 @@ class Layers:
     @property
     def notices(self) -> tuple[str, ...]:
         """Return what is wrong, a line each."""
-        return (*self._told.notices, *self._storage.notices())
+        return (*self._told.notices, *self._versions.notices, *self._storage.notices())
+
+    @property
+    def refused(self) -> frozenset[tuple[str, str]]:
+        """Return the versions, by their root's name, that no layer can be made over for now."""
+        return self._versions.refused
 
     @contextmanager
     def _change(self) -> Iterator[Holdings]:
@@ -140,25 +145,30 @@ class Layers:
 
     # What there should be
 
-    def want(self, roots: tuple[PublishedRoot, ...], default: str | None = None) -> None:
+    def want(
+        self,
+        roots: tuple[PublishedRoot, ...],
+        default: str | None = None,
+        progressed: Callable[[], None] = lambda: None,
+    ) -> None:
         """Say which roots there are, and which one, by its key, is the default.
 
         Those that all share have their layer afterwards. Machines get theirs when they are seen;
-        those that were seen lately get them now.
+        those that were seen lately get them now. `progressed` is called after each version.
         """
         with self._wanting:
             served = tuple(root for root in roots if "nfs" in root.formats)
-            if served and self._open_storage():
-                for root in served:
-                    self._prepare(root)
+            self._versions.forget({(root.name, root.id) for root in served})
             with self._change():
                 self._roots, self._default = served, default
-                self._prepared &= {self._tree(root) for root in served}
-                for holder in EVERYBODY.values():
-                    self._align(holder)
-                for holder, seen in self._seen.items():
-                    if self._clock() - seen.at < _SEEN_LATELY:
-                        self._align(holder)
+            self._keep_prepared()  # makes room
+            if served and self._open_storage():
+                for root in sorted(served, key=lambda root: root.key != default):
+                    self._versions.prepare(root)
+                    with self._change():
+                        self._align_all()
+                    progressed()
+            with self._change():
                 self._drop_outdated()
             self._keep_prepared()
 
@@ -337,6 +347,13 @@ class Layers:
     def _share(self, root: PublishedRoot) -> str:
         return root.share or self._settings.nfs_share
 
+    def _align_all(self) -> None:
+        for holder in EVERYBODY.values():
+            self._align(holder)
+        for holder, seen in self._seen.items():
+            if self._clock() - seen.at < _SEEN_LATELY:
+                self._align(holder)
+
     def _align(self, holder: str, *, starts: bool = False) -> None:
         """Show a machine, or everybody, what they should find; make what is not there."""
         address = self._seen[holder].address if holder in self._seen else None
@@ -424,22 +441,6 @@ class Layers:
             holdings.faults.pop("storage", None)
         return True
 
-    def _prepare(self, root: PublishedRoot) -> None:
-        """Do what is done once for a version, while others have their turn."""
-        tree = self._tree(root)
-        if tree in self._prepared:
-            return
-        subject = f"prepare {root.name}"
-        try:
-            self._storage.prepare(root.name, root.id)
-        except OSError as error:
-            with self._change() as holdings:
-                holdings.faults[subject] = f"root {root.name}: not served by NFS: {why(error)}"
-            return
-        with self._change() as holdings:
-            holdings.faults.pop(subject, None)
-            self._prepared.add(tree)
-
     def _keep_prepared(self) -> None:
         """Delete what was prepared for versions that are gone and have no layer any more."""
         with self._turn:
@@ -454,7 +455,7 @@ class Layers:
     def _make(self, root: PublishedRoot, holder: str) -> Layer | None:
         """Make a layer; None where that cannot be, which is a fault."""
         now, faults = self._clock(), self._holdings.faults
-        if self._tree(root) not in self._prepared:
+        if not self._versions.is_ready(root):
             return None
         path = layer_path(root.key, root.id, holder)
         record = Record(
@@ -494,6 +495,3 @@ class Layers:
             f"{self._storage.name}: {len(machines)} layers of machines are there, as many as "
             "BOOTDROP_LAYERS allows, and all are in use or written to: reset some, or allow more"
         )
-
-    def _tree(self, root: PublishedRoot) -> Path:
-        return self._storage.tree(root.name, root.id)

@@ -20,6 +20,7 @@ from appliance.nfs.sizes import Size, du_sizes
 from appliance.nfs.store_image import MIB, Broken, StoreImage
 from appliance.paths import Paths
 from appliance.run import CommandFailed, run_here
+from appliance.settings import Settings
 
 _MAKING, _GOING = ".new-", ".old-"
 _IMAGES = 2  # that share what the setting says
@@ -80,6 +81,13 @@ class Storage(Protocol):
 
     def close(self) -> None:
         """Let go of it, when no layer is mounted. Raises OSError."""
+
+
+def storage_of(chosen: Settings, paths: Paths) -> Storage:
+    """Return where machines' layers are to lie."""
+    if chosen.nfs_store == "volume":
+        return Volume(paths)
+    return Image(paths, chosen.store_size << 20 if chosen.store_size else None)
 
 
 class Volume:

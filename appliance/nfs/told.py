@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from appliance.nfs.export import Export
 from appliance.nfs.holdings import Holdings
-from appliance.nfs.layer import Layer
+from appliance.nfs.layer import Layer, Shelf
 
 
 @dataclass(frozen=True)
@@ -42,3 +42,8 @@ def versions_in_use(layers: Iterable[Layer]) -> dict[str, tuple[str, ...]]:
     for layer in layers:
         versions.setdefault(layer.record.root, set()).add(layer.record.version)
     return {name: tuple(sorted(versions[name])) for name in sorted(versions)}
+
+
+def versions_on(shelves: Iterable[Shelf]) -> dict[str, tuple[str, ...]]:
+    """Return the versions that layers on disk are over, by their root's name."""
+    return versions_in_use(layer for shelf in shelves for layer in shelf.scan()[0])

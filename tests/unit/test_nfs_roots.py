@@ -41,6 +41,7 @@ class Played:
         self.settles: list[bool] = []
         self.used: dict[str, tuple[str, ...]] = {}
         self.refusing: dict[PurePosixPath, Exception] = {}
+        self.refused: frozenset[tuple[str, str]] = frozenset()
 
     def layers(self) -> tuple[Layer, ...]:
         return self.there
@@ -68,7 +69,7 @@ class Played:
         return self.used
 
     def want(self, *arguments: Any) -> None:  # noqa: ANN401
-        self.asked.append(("want", *arguments))
+        self.asked.append(("want", *arguments[:2]))
 
 
 class Served:
@@ -120,6 +121,38 @@ def test_no_layer_is_judged_before_it_is_known_which_roots_there_are(served: Ser
     assert served.nfs._wants_now
     asyncio.run(served.nfs._want())
     assert served.layers.asked == [("want", roots.roots, None)]
+
+
+def test_a_version_that_cannot_be_served_is_not_offered_until_there_is_room(
+    served: Served,
+) -> None:
+    ways = a_root(), replace(a_root("mounted"), formats=("nfs",)), a_root("other")
+    roots = RootCatalog(ways)
+    served.nfs.want(a_menu(Settings(interface="eth1")), Catalog(), roots)
+    served.layers.refused = frozenset((each.name, each.id) for each in ways[:2])
+    asyncio.run(served.nfs._want())
+    assert served.changes == 1
+    left = served.nfs.bootable(roots).roots
+    assert [(each.name, "nfs" in each.formats) for each in left] == [
+        (ways[0].name, False),
+        ("other", True),
+    ]
+    asyncio.run(served.nfs._want())
+    assert served.changes == 1
+
+    async def sweep() -> None:
+        served.layers.swept.set()
+        served.nfs._gone.set()
+        task = asyncio.create_task(served.nfs._sweep())
+        await served.nfs._due.wait()
+        task.cancel()
+
+    served.nfs._due.clear()
+    asyncio.run(sweep())
+    assert served.nfs._wants_now
+    served.layers.refused = frozenset()
+    asyncio.run(served.nfs._want())
+    assert (served.changes, served.nfs.bootable(roots)) == (2, roots)
 
 
 def test_a_layer_that_does_not_take_modules_now_hinders_no_other_and_is_tried_again(

@@ -17,7 +17,8 @@ from appliance.nfs.choice import Choice
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import NfsService
 from appliance.nfs.layer import Layer, Shelf
-from appliance.nfs_roots import NfsRoots, _in_use
+from appliance.nfs.told import versions_on
+from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 from appliance.settings import Settings
@@ -85,7 +86,7 @@ def test_modules_do_not_fill_the_volume(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_volume_without_a_folder_for_machines_is_no_obstacle(tmp_path: Path) -> None:
-    assert _in_use([Shelf(tmp_path / "machines")]) == {}
+    assert versions_on([Shelf(tmp_path / "machines")]) == {}
 
 
 def test_a_flood_of_addresses_keeps_nothing_else_waiting(

@@ -21,7 +21,7 @@ from appliance.nfs import layers as module
 from appliance.nfs import mounts
 from appliance.nfs.export import Export
 from appliance.nfs.layer import Layer
-from appliance.nfs_roots import storage_of
+from appliance.nfs.storage import storage_of
 from appliance.paths import Paths
 from appliance.settings import Settings
 
