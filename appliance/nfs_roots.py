@@ -489,7 +489,7 @@ class NfsRoots:
             layer_status(
                 each,
                 self._sizes.get(each.path, Size(0, 0)),
-                limit=self._settings.layer_size << 20,
+                limit=self._settings.nfs_layer_size << 20,
                 is_current=(each.record.key, each.record.version) in current,
                 is_writable=each.path in exports and exports[each.path].writable,
                 is_busy=each.path in exports and self.clients.is_busy(exports[each.path]),

@@ -339,7 +339,7 @@ class Settings(BaseSettings):
         "Boot a root over NFS when nobody chooses, rather than from memory, with kernels that can.",
         "true or false",
     )
-    layers: int = _setting(
+    nfs_layers: int = _setting(
         256,
         "NFS",
         "How many machines' layers over NFS are kept. When there are as many, one that no machine "
@@ -348,7 +348,7 @@ class Settings(BaseSettings):
         ge=1,
         le=60000,
     )
-    layer_size: int = _setting(
+    nfs_layer_size: int = _setting(
         16384,
         "NFS",
         "Size that a machine's layer may grow to before it can only be read, in MiB.",
@@ -363,7 +363,7 @@ class Settings(BaseSettings):
         "on the volume, all of whose file system machines can then read by forged handles.",
         "image or volume",
     )
-    store_size: int | None = _setting(
+    nfs_store_size: int | None = _setting(
         None,
         "NFS",
         "Size of the two file systems that machines' layers and their roots' trees lie in, a half "

@@ -125,7 +125,7 @@ class MachineStatus:
     seen: float = 0.0  # when the machine last asked for an address, or had it mounted
     is_current: bool = True  # of the version that a boot gets now
     is_kept: bool = False  # the machine stays on this version
-    is_over: bool = False  # larger than BOOTDROP_LAYER_SIZE allows, so it can only be read
+    is_over: bool = False  # larger than BOOTDROP_NFS_LAYER_SIZE allows, so it can only be read
     is_writable: bool = True
     is_busy: bool = False  # mounted by a machine now
 

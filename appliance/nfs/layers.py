@@ -116,7 +116,7 @@ class Layers:
             try:
                 yield self._holdings
             finally:
-                self._told = tell(self._holdings, self._settings.layer_size)
+                self._told = tell(self._holdings, self._settings.nfs_layer_size)
 
     # The start and the end
 
@@ -314,7 +314,7 @@ class Layers:
             layers = [each for each in self._staying() if each.path in mounted]
             places = {each.path: self._holdings.place(each) for each in layers}
         measured = self._holdings.measure(places)
-        limit = self._settings.layer_size * _MIB
+        limit = self._settings.nfs_layer_size * _MIB
         with self._change() as holdings:
             holdings.over = frozenset(path for path, each in measured.items() if each.bytes > limit)
             self._drop_outdated()
@@ -376,7 +376,7 @@ class Layers:
     def _is_for(self, root: PublishedRoot, holder: str) -> bool:
         """Tell whether a machine has its layer of a root before it asks for it.
 
-        Else each that is seen would fill BOOTDROP_LAYERS with layers of all roots.
+        Else each that is seen would fill BOOTDROP_NFS_LAYERS with layers of all roots.
         """
         if len(self._roots) <= _FEW_ROOTS or root.key == self._default:
             return True
@@ -485,7 +485,7 @@ class Layers:
         if holder in EVERYBODY.values():
             return
         machines = [each for each in self._staying() if not each.is_shared]
-        if len(machines) < self._settings.layers:
+        if len(machines) < self._settings.nfs_layers:
             return
         for layer in candidates(machines, self._clock()):
             if not self._holdings.is_busy(layer) and not self._holdings.was_written(layer):
@@ -493,5 +493,5 @@ class Layers:
                 return
         raise NoRoom(
             f"{self._storage.name}: {len(machines)} layers of machines are there, as many as "
-            "BOOTDROP_LAYERS allows, and all are in use or written to: reset some, or allow more"
+            "BOOTDROP_NFS_LAYERS allows, all in use or written to: reset some, or allow more"
         )

@@ -87,7 +87,7 @@ def storage_of(chosen: Settings, paths: Paths) -> Storage:
     """Return where machines' layers are to lie."""
     if chosen.nfs_store == "volume":
         return Volume(paths)
-    return Image(paths, chosen.store_size << 20 if chosen.store_size else None)
+    return Image(paths, chosen.nfs_store_size << 20 if chosen.nfs_store_size else None)
 
 
 class Volume:
@@ -250,7 +250,7 @@ class Image:
             return ()
         try:
             found = [line for image in self._images for line in image.notices()]
-            do = "raise BOOTDROP_STORE_SIZE and start anew, or reset layers"
+            do = "raise BOOTDROP_NFS_STORE_SIZE and start anew, or reset layers"
             fullness = _fullness(self._layers.point, self._layers.name, do)
             return (*found, *fullness, *self._progress())
         except OSError as error:
@@ -292,7 +292,7 @@ class Image:
             store_image.require_room(self._machines, each * lacking_ones)
         except OSError as error:
             raise Unusable(
-                f"{self.name}: {error.strerror}: free some room or set BOOTDROP_STORE_SIZE"
+                f"{self.name}: {error.strerror}: free some room or set BOOTDROP_NFS_STORE_SIZE"
             ) from None
         return each
 
@@ -328,7 +328,7 @@ class Image:
         except OSError as error:
             raise OSError(
                 errno.ENOSPC,
-                f"{error.strerror}: raise BOOTDROP_STORE_SIZE (half of it is for versions) and "
+                f"{error.strerror}: raise BOOTDROP_NFS_STORE_SIZE (half of it is for versions) and "
                 "start anew, or reset layers of old versions that nobody misses",
                 self._trees.name,
             ) from None

@@ -84,7 +84,7 @@ class StoreImage:
         except OSError as error:
             self._said = (
                 f"{self.name}: not made larger: {error.strerror}: free some room or lower "
-                "BOOTDROP_STORE_SIZE",
+                "BOOTDROP_NFS_STORE_SIZE",
             )
 
     def notices(self) -> tuple[str, ...]:

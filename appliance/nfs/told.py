@@ -25,7 +25,7 @@ def tell(holdings: Holdings, layer_size: int) -> Told:
     staying = holdings.layers.keys() - holdings.doomed
     grown = tuple(
         f"{holdings.layers[path]}: larger than {layer_size} MiB, which is "
-        "BOOTDROP_LAYER_SIZE: its machine can only read it until it is reset"
+        "BOOTDROP_NFS_LAYER_SIZE: its machine can only read it until it is reset"
         for path in sorted(holdings.over & staying)
     )
     return Told(

@@ -35,7 +35,7 @@ SETTINGS = {
     "BOOTDROP_NFS_FIRST": "true",
     "BOOTDROP_DEFAULT_ROOT": "small",
     # MiB, half of it for layers: five machines write 64 KiB at a time for five minutes.
-    "BOOTDROP_STORE_SIZE": "2048",
+    "BOOTDROP_NFS_STORE_SIZE": "2048",
 }
 SMALL = NfsRoot("small")
 TOGETHER = NfsRoot("together", "00112233445566bb", share="rw")
@@ -139,7 +139,7 @@ def test_five_machines_write_on_whatever_is_killed(served: Lab) -> None:
 def test_a_full_store_stops_writes_alone_and_they_go_on_when_there_is_room(
     lab: Lab, test_kernel: Path
 ) -> None:
-    lab.up(SETTINGS | {"BOOTDROP_STORE_SIZE": "128"})  # MiB, half of it for layers
+    lab.up(SETTINGS | {"BOOTDROP_NFS_STORE_SIZE": "128"})  # MiB, half of it for layers
     put_kernel(lab, test_kernel)
     add_roots(lab, [SMALL, TOGETHER])
     lab.wait_status(lambda status: "ganesha" in status.serving, 60)

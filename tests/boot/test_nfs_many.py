@@ -48,12 +48,12 @@ def test_ten_machines_boot_one_root_at_once(nfs_lab: Lab, test_kernel: Path, sha
 
 def test_a_machine_boots_the_last_of_a_hundred_roots(nfs_lab: Lab, test_kernel: Path) -> None:
     # Their trees take more than the lab's store has.
-    restart(nfs_lab, {"BOOTDROP_STORE_SIZE": "2048"})
+    restart(nfs_lab, {"BOOTDROP_NFS_STORE_SIZE": "2048"})
     roots = [NfsRoot(f"root {number:03}") for number in range(100)]
     add_roots(nfs_lab, roots)
     last = NfsRoot("zz-last")
     offer(nfs_lab, test_kernel, last)
-    restart(nfs_lab, {"BOOTDROP_DEFAULT_ROOT": last.name, "BOOTDROP_STORE_SIZE": "2048"})
+    restart(nfs_lab, {"BOOTDROP_DEFAULT_ROOT": last.name, "BOOTDROP_NFS_STORE_SIZE": "2048"})
     wait_offered(nfs_lab, last)
     with machines(nfs_lab, TEN[:3]) as booted:
         for machine, ordered in zip(booted, TEN, strict=False):

@@ -50,7 +50,9 @@ BOTH_BELOW = pytest.mark.parametrize("below", ["upper", "lower"])
 
 def served(lab: Lab, store: str) -> Lab:
     """Start an appliance with a root that all share, and secrets beside it."""
-    lab.up({"BOOTDROP_NFS": "ganesha", "BOOTDROP_NFS_STORE": store, "BOOTDROP_STORE_SIZE": "256"})
+    lab.up(
+        {"BOOTDROP_NFS": "ganesha", "BOOTDROP_NFS_STORE": store, "BOOTDROP_NFS_STORE_SIZE": "256"}
+    )
     address = ["ip", "address", "add", f"{CLIENT}/24", "dev", "br0"]
     assert lab.network.exec_run(address)[0] == 0
     add_roots(lab, [ROOT, READ_ONLY, OWN])

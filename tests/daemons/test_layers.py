@@ -203,7 +203,7 @@ def test_the_kernels_default_path_leads_to_the_default_root(volume: Volume) -> N
 
 @pytest.mark.parametrize("store", ["image", "volume"])
 def test_forged_machines_make_room_and_written_layers_never_do(volume: Volume, store: str) -> None:
-    life = volume.born(layers=5, layer_size=16, nfs_store=store)
+    life = volume.born(nfs_layers=5, nfs_layer_size=16, nfs_store=store)
     life.do("want", volume.root())
     for number in range(3):
         life.do("seen", f"52:54:00:00:00:0{number}")
@@ -223,14 +223,14 @@ def test_forged_machines_make_room_and_written_layers_never_do(volume: Volume, s
     life.do("set", "now", 1e9 + 1e6)
     life.do("seen", OTHER)
     assert notices(life) == [
-        "boot/machines: 5 layers of machines are there, as many as BOOTDROP_LAYERS allows, and "
-        "all are in use or written to: reset some, or allow more"
+        "boot/machines: 5 layers of machines are there, as many as BOOTDROP_NFS_LAYERS allows, all "
+        "in use or written to: reset some, or allow more"
     ]
     assert [path.split("/")[-1] for path in exports(life)] == holders
 
 
 def test_a_layer_that_grew_too_large_can_only_be_read(volume: Volume) -> None:
-    life = volume.born(layer_size=16)
+    life = volume.born(nfs_layer_size=16)
     life.do("want", volume.root())
     life.do("seen", MAC)
     path = f"fedora/{OLD}/{HOLDER}"
@@ -240,8 +240,8 @@ def test_a_layer_that_grew_too_large_can_only_be_read(volume: Volume) -> None:
     assert (files, size >> 20) == (4, 17)
     assert exports(life) == {f"/{path}": "ro"}
     assert notices(life) == [
-        f"root fedora {OLD}, layer of {MAC}: larger than 16 MiB, which is BOOTDROP_LAYER_SIZE: its "
-        "machine can only read it until it is reset"
+        f"root fedora {OLD}, layer of {MAC}: larger than 16 MiB, which is "
+        "BOOTDROP_NFS_LAYER_SIZE: its machine can only read it until it is reset"
     ]
     life.do("reset", MAC, "fedora", False)
     life.do("settle")

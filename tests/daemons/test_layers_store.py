@@ -32,14 +32,14 @@ def test_the_store_is_set_aside_whole_written_past_the_cache_and_grows(volume: V
     life.do("write", f"fedora/{OLD}/{HOLDER}/etc/mine", "kept")
     before = life.do("told")
     life.kill()
-    life = volume.born(store_size=512)
+    life = volume.born(nfs_store_size=512)
     assert life.do("told") == before
     assert life.do("read", f"fedora/{OLD}/{HOLDER}/etc/mine") == "kept"
     for image in found:
         assert life.do("store", image)["mib"] > found[image]["mib"] * 3
         assert (machines / f"{image}.ext4").stat().st_blocks * 512 >= 256 << 20
     life.kill()
-    life = volume.born(store_size=64)  # never smaller
+    life = volume.born(nfs_store_size=64)  # never smaller
     assert life.do("told") == before
     assert [each.stat().st_size for each in store] == [256 << 20, 256 << 20]
     life.do("stop")
@@ -55,7 +55,7 @@ def test_a_full_store_is_told_of_and_hinders_no_new_version(volume: Volume) -> N
     (said,) = notices(life)
     assert said.replace(": 1 MiB", ": 0 MiB") == (
         "boot/machines/layers.ext4: 0 MiB are free: machines' writes fail when none is left: raise "
-        "BOOTDROP_STORE_SIZE and start anew, or reset layers"
+        "BOOTDROP_NFS_STORE_SIZE and start anew, or reset layers"
     )
     life.do("want", volume.root(), volume.root("rescue", share="ro"))
     assert exports(life) == {f"/{path}": "rw", f"/rescue/{OLD}/ro": "ro"}
@@ -72,14 +72,14 @@ def test_a_version_that_would_not_fit_is_not_copied_and_hinders_no_other(volume:
     (said,) = notices(life)
     assert re.fullmatch(
         r"root large: not served by NFS: boot/machines/trees.ext4: 6\d MiB are needed and 5\d MiB "
-        r"are free: raise BOOTDROP_STORE_SIZE \(half of it is for versions\) and start anew, or "
-        "reset layers of old versions that nobody misses",
+        r"are free: raise BOOTDROP_NFS_STORE_SIZE \(half of it is for versions\) and start anew, "
+        "or reset layers of old versions that nobody misses",
         said,
     )
     assert life.do("copies") == [f"{OLD}/fedora"]
     life.do("stop")
     life.end()
-    life = volume.born(store_size=512)
+    life = volume.born(nfs_store_size=512)
     life.do("want", large, volume.root())
     assert notices(life) == []
     assert life.do("copies") == [f"{OLD}/fedora", f"{OLD}/large"]
@@ -243,9 +243,9 @@ def test_without_the_right_to_mount_one_line_says_so(volume: Volume) -> None:
 
 
 def test_a_volume_without_room_for_a_store_has_none(volume: Volume) -> None:
-    volume.born(store_size=16777216)
+    volume.born(nfs_store_size=16777216)
     assert volume.said.startswith("boot/machines: 16777216 MiB are needed and ")
-    assert volume.said.endswith(" MiB are free: free some room or set BOOTDROP_STORE_SIZE")
+    assert volume.said.endswith(" MiB are free: free some room or set BOOTDROP_NFS_STORE_SIZE")
 
 
 def test_a_start_deletes_nothing_that_is_mounted_in_its_folder(volume: Volume) -> None:

@@ -20,7 +20,7 @@ from tests.lab.project import CHECKOUT, LabError, Project, uninterrupted
 
 FOLDERS = ("kernels", "recipes", "roots", "requests", "machines", "clients", "published")
 # A store for roots over NFS would take a third of what is free.
-SETTINGS = {"BOOTDROP_INTERFACE": "br0", "BOOTDROP_STORE_SIZE": "512"}
+SETTINGS = {"BOOTDROP_INTERFACE": "br0", "BOOTDROP_NFS_STORE_SIZE": "512"}
 DEMO = (
     "/usr/share/bootdrop-lab/demo"  # in the lab's image, by architecture: a kernel and its modules
 )

@@ -124,7 +124,7 @@ class Server:
 
     def start_appliance(self) -> str:
         """Start the container with all of the appliance; return what it said until dhcpd serves."""
-        settings = "BOOTDROP_INTERFACE=eth0 BOOTDROP_STORE_SIZE=256"
+        settings = "BOOTDROP_INTERFACE=eth0 BOOTDROP_NFS_STORE_SIZE=256"
         self.do(f"/host/container start env {settings} bootdrop start")
         # A line for each daemon that proved itself; nfsd runs from the first layer on.
         return self.until_log_has("^dhcpd: serving", START_OF_ALL)

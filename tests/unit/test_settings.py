@@ -105,11 +105,20 @@ def test_every_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_a_misspelt_variable_is_told_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BOOTDROP_INTERFCE", "eth1")
-    assert problems() == (
-        "BOOTDROP_INTERFCE=eth1: no such setting; did you mean BOOTDROP_INTERFACE?",
-    )
+@pytest.mark.parametrize(
+    ("misspelt", "nearest"),
+    [
+        ("BOOTDROP_INTERFCE", "BOOTDROP_INTERFACE"),
+        ("BOOTDROP_LAYERS", "BOOTDROP_NFS_LAYERS"),
+        ("BOOTDROP_LAYER_SIZE", "BOOTDROP_NFS_LAYER_SIZE"),
+        ("BOOTDROP_STORE_SIZE", "BOOTDROP_NFS_STORE_SIZE"),
+    ],
+)
+def test_a_misspelt_variable_is_told_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, misspelt: str, nearest: str
+) -> None:
+    monkeypatch.setenv(misspelt, "512")
+    assert problems() == (f"{misspelt}=512: no such setting; did you mean {nearest}?",)
 
 
 def test_variables_of_compose_are_not_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,7 @@ class Player:
         return str(export.path) in self.busy
 
     def start(self, **settings: Value) -> str:
-        chosen = Settings(**{"store_size": 128} | settings)
+        chosen = Settings(**{"nfs_store_size": 128} | settings)
         if self.storage is not None and self.storage._lock is not None:
             os.close(self.storage._lock)  # as the orchestrator before this one ended
         self.storage = storage_of(chosen, PATHS)
