@@ -65,7 +65,13 @@ class Entry:
     # Wants BOOTIF=01-MAC too, the card that the machine booted from, which each loader writes so.
     bootif: bool = False
     root: str = ""  # key of the root that it mounts over NFS, if it does
-    lacks: tuple[str, ...] = ()  # what keeps it from booting, said in the title; never the default
+    lacks: tuple[str, ...] = ()  # what keeps it from booting, said in the title
+    awaited: bool = False  # what it lacks will be known in a moment
+
+    @property
+    def may_be_default(self) -> bool:
+        """Tell whether it boots, as far as can be known."""
+        return not self.lacks and not self.awaited
 
     @property
     def fetched(self) -> PurePosixPath:
@@ -131,7 +137,7 @@ class Menu:
     def offer(self, firmware: Firmware) -> Offer:
         """Return what firmware can start; its own newest kernel where the default is another's."""
         entries = tuple(entry for entry in self.entries if firmware in entry.firmware)
-        keys = [entry.key for entry in entries if not entry.lacks]
+        keys = [entry.key for entry in entries if entry.may_be_default]
         default = self.default
         if default != LOCAL and default not in keys:
             default = keys[0] if keys else None

@@ -68,6 +68,7 @@ def plan(  # noqa: PLR0913
     entries: list[Entry] = []
     notices: list[str] = []
     main_keys: dict[str, str] = {}  # kernel's name: the key of the entry that it boots by default
+    unsettled: set[str] = set()  # keys of those where it will be known in a moment
     unable: dict[tuple[str, str], list[str]] = {}  # root's name, reason: kernels' names
     rescue_roots = {root.arch: root for root in rescue}
     default_root, ordered = _ordered(settings.default_root, roots.roots, nfs, notices)
@@ -84,7 +85,7 @@ def plan(  # noqa: PLR0913
         offered = [each for root in ordered for each in _each_way(case, root, nfs, unable)]
         if kernel.initrd is not None:
             # An initrd that looks for a root boots nothing without one.
-            roots_found = any(entry.root and not entry.lacks for entry in offered)
+            roots_found = any(entry.root and entry.may_be_default for entry in offered)
             last = roots_found and _looks_for_a_root(kernel)
             offered.insert(len(offered) if last else 0, _own_initrd(case))
         try:
@@ -95,21 +96,24 @@ def plan(  # noqa: PLR0913
         except CannotBoot as reason:
             notices.append(f"{kernel.name}: no rescue shell: {reason}")
         offered.sort(key=lambda entry: bool(entry.lacks))
-        if offered and not offered[0].lacks:
-            main_keys[kernel.name] = offered[0].key
+        if main := next((entry.key for entry in offered if entry.may_be_default), None):
+            main_keys[kernel.name] = main
+            if offered[0].awaited:
+                unsettled.add(main)
         entries += offered
     notices += [
         f"root {root}: not {'in memory ' if nfs else ''}with {some(kernels)}: {reason}"
         for (root, reason), kernels in unable.items()
     ]
     notices += _lacking_notices(entries)
-    default = _default(settings.default_entry, entries, main_keys)
+    default = _default(settings.default_entry, entries, main_keys, unsettled)
     if default is None and settings.default_entry != "newest" and main_keys:
         default = next(iter(main_keys.values()))
-        notices.append(
-            f"BOOTDROP_DEFAULT_ENTRY={settings.default_entry}: not in the menu, so the newest "
-            f"kernel is the default; there are: {', '.join(main_keys)}"
-        )
+        if not any(each.awaited and each.key == settings.default_entry for each in entries):
+            notices.append(
+                f"BOOTDROP_DEFAULT_ENTRY={settings.default_entry}: not in the menu, so the newest "
+                f"kernel is the default; there are: {', '.join(main_keys)}"
+            )
     path = next((root for root in ordered if FORMAT in root.formats), None) if nfs else None
     menu = Menu(
         tuple(entries),
@@ -158,6 +162,7 @@ def _over_nfs(case: _Case, root: PublishedRoot, nfs: _Nfs) -> Entry:
         bootif=boot.bootif,
         root=root.key,
         lacks=boot.lacks,
+        awaited=case.kernel.config_awaited,
     )
 
 
@@ -326,14 +331,17 @@ def _entry(
     )
 
 
-def _default(wanted: str, entries: list[Entry], main_keys: dict[str, str]) -> str | None:
+def _default(
+    wanted: str, entries: list[Entry], main_keys: dict[str, str], unsettled: set[str]
+) -> str | None:
     if wanted == "local":
         return LOCAL
     if wanted == "newest":
-        return next(iter(main_keys.values()), None)
+        # An older kernel for a moment, rather than a rescue shell for who starts just then.
+        return next(iter(sorted(main_keys.values(), key=unsettled.__contains__)), None)
     if wanted in main_keys:
         return main_keys[wanted]
-    return next((each.key for each in entries if each.key == wanted and not each.lacks), None)
+    return next((each.key for each in entries if each.key == wanted and each.may_be_default), None)
 
 
 def _ascii(text: str) -> str:

@@ -18,16 +18,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from weakref import WeakValueDictionary
 
-from appliance.catalog import ikconfig, initrd, initrd_contents, kernel
+from appliance.catalog import initrd, initrd_contents, kernel
 from appliance.catalog.decompress import Corrupt
 from appliance.catalog.lease import Writers, read_lease
 from appliance.catalog.manifest import COPIED, BrokenManifest, Manifest, Source, from_json, to_json
 from appliance.catalog.model import (
     Catalog,
     Initrd,
-    KernelConfig,
     KernelImage,
     KernelSet,
     PublishedKernel,
@@ -37,14 +35,13 @@ from appliance.catalog.model import (
 )
 from appliance.catalog.openat import Fingerprint, NotReadable, open_inside, resolve
 from appliance.catalog.pairing import Role
+from appliance.configurations import MAKING, Configurations, write_text
 from appliance.copies import BLOCKED, REFUSALS, RETIRE_AFTER, copy_file, require_room, unpack_file
 from appliance.files import make_folder, read_file
 
 _LOG = logging.getLogger(__name__)
 
-_MAKING = ".new-"  # folders of this prefix are half made, or half deleted
 _MANIFEST = "manifest.json"
-_CONFIG = "config"
 _RETIRED = "retired.json"  # {"SAFE/ID": seconds since the epoch when it was replaced}
 
 
@@ -117,10 +114,7 @@ class Store:
         self._retire_after = retire_after
         self._clock = clock
         self.blocked: str | None = None  # why the volume took no copy, as the last publish saw it
-        self._configs: dict[str, KernelConfig] = {}  # by _Version.key
-        self._distinct: WeakValueDictionary[bytes, KernelConfig] = WeakValueDictionary()
-        # The config that was read for each _Version.key, and what the file was like.
-        self._taken: dict[str, tuple[PurePosixPath, Fingerprint]] = {}
+        self._configurations = Configurations(self._root, kernels)
         # Names in the drop folder, with the config beside them; None until a scan told.
         self._dropped: dict[str, PurePosixPath | None] | None = None
         self._versions = {version.key: version for version in self._load()}
@@ -136,7 +130,7 @@ class Store:
     def open(self) -> None:
         """Make the folder, and remove what a crash left half made. Raises OSError."""
         make_folder(self._root)
-        for left_over in self._root.glob(f"{_MAKING}*"):
+        for left_over in self._root.glob(f"{MAKING}*"):
             try:
                 shutil.rmtree(left_over)
             except OSError as error:  # a read-only volume; what is published serves all the same
@@ -197,8 +191,7 @@ class Store:
         for key, version in tuple(self._versions.items()):
             if not _is_whole(self._root / key, version.manifest):
                 del self._versions[key]
-                self._configs.pop(key, None)
-                self._taken.pop(key, None)
+                self._configurations.forget(key)
                 if self._current.get(version.manifest.name) == version:
                     del self._current[version.manifest.name]
 
@@ -209,7 +202,7 @@ class Store:
 
     def _new_version(self, kernel_set: KernelSet, sources: dict[Role, Source]) -> _Version:
         require_room(self._root, sum(source.fingerprint.size for source in sources.values()))
-        folder = Path(tempfile.mkdtemp(prefix=_MAKING, dir=self._root))
+        folder = Path(tempfile.mkdtemp(prefix=MAKING, dir=self._root))
         try:
             manifest = self._make(folder, kernel_set, sources)
             version = _Version(f"{safe_name(manifest.name)}/{manifest.id}", manifest)
@@ -321,8 +314,9 @@ class Store:
             initrd=files.get(Role.INITRD),
             initrd_format=manifest.initrd,
             modules=files.get(Role.MODULES),
-            config=self._known_config(version),
+            config=self._configurations.known(version.key),
             dropped_at=manifest.dropped_at,
+            config_awaited=self._configurations.is_awaited(version.key, self._beside(version)),
         )
 
     # What is there already
@@ -370,16 +364,9 @@ class Store:
 
     def _write_retired(self) -> None:
         try:
-            self._write(self._root / _RETIRED, json.dumps(self._retired))
+            write_text(self._root / _RETIRED, json.dumps(self._retired), self._root)
         except OSError as error:  # on a full volume versions stay longer, no more
             _LOG.warning("%s cannot be written: %s", self._root / _RETIRED, error)
-
-    def _write(self, path: Path, text: str) -> None:
-        with tempfile.TemporaryDirectory(prefix=_MAKING, dir=self._root) as folder:
-            new = Path(folder, path.name)
-            new.write_text(text, encoding="utf-8")
-            os.chmod(new, 0o644)
-            os.replace(new, path)
 
     def retire(self, now: float) -> tuple[PurePosixPath, ...]:
         """Delete versions replaced `retire_after` seconds before `now`; return their folders.
@@ -402,8 +389,7 @@ class Store:
                 with suppress(FileNotFoundError):  # somebody was faster
                     self._delete(self._root / key)
                 del self._versions[key], self._retired[key]
-                self._configs.pop(key, None)
-                self._taken.pop(key, None)
+                self._configurations.forget(key)
         if deleted:
             self._write_retired()
         return tuple(sorted(deleted))
@@ -413,7 +399,7 @@ class Store:
 
         Makes nothing new, for which a full volume might have no room.
         """
-        going = self._root / f"{_MAKING}{secrets.token_hex(8)}"
+        going = self._root / f"{MAKING}{secrets.token_hex(8)}"
         os.rename(folder, going)
         shutil.rmtree(going)
         try:
@@ -422,77 +408,18 @@ class Store:
             if error.errno != errno.ENOTEMPTY:
                 raise
 
-    # Configurations
-
-    def _known_config(self, version: _Version) -> KernelConfig | None:
-        if version.key not in self._configs:
-            text = self._read(f"{version.key}/{_CONFIG}")
-            if not text:
-                return None
-            self._configs[version.key] = self._parsed(text)
-        return self._configs[version.key]
-
-    def _parsed(self, text: str) -> KernelConfig:
-        """Read a .config; that of many kernels is the same, and takes a megabyte of memory."""
-        digest = hashlib.sha256(text.encode()).digest()
-        config = self._distinct.get(digest)
-        if config is None:
-            config = self._distinct[digest] = ikconfig.parse_config(text)
-        return config
-
     def read_configs(self) -> bool:
-        """Find the .config of current kernels without one; True when publish would now say more.
+        """Look for the .config of current kernels; True when publish would now say more.
 
-        The config that lies beside the kernel comes first, then the one inside it, which takes
-        some tenths of a second for each kernel. Kept with the version, so it is done once, and not
-        at all while the volume has no room to keep it.
+        Not at all while the volume has no room to keep it.
         """
         try:
             require_room(self._root, 0)
         except OSError:  # said by publish, as soon as a kernel waits for it
             return False
-        found = False
-        for version in tuple(self._current.values()):
-            beside = (self._dropped or {}).get(version.manifest.name)
-            config = self._root / version.key / _CONFIG
-            try:
-                if beside is None and config.exists():
-                    continue
-                text = self._config_text(version, beside)
-                if text is None:
-                    continue
-                self._write(config, text)
-                self._configs.pop(version.key, None)
-            except (FileNotFoundError, NotReadable):
-                continue  # the version was retired, or its config changes: another time
-            except OSError as error:
-                self._taken.pop(version.key, None)
-                _LOG.warning("%s cannot be written: %s", config, error)
-                continue
-            found = found or bool(text)
-        return found
+        wanted = {version.key: self._beside(version) for version in tuple(self._current.values())}
+        ids = {key: version.manifest.id for key, version in tuple(self._versions.items())}
+        return self._configurations.read(wanted, ids)
 
-    def _config_text(self, version: _Version, beside: PurePosixPath | None) -> str | None:
-        """Return the text of a kernel's .config, "" where it has none; None where it is known.
-
-        One that came later than its kernel takes the place of what was found inside that.
-        """
-        if beside is not None:
-            with open_inside(self._kernels, beside) as fd:
-                taken = beside, Fingerprint.of(os.fstat(fd))
-                if self._taken.get(version.key) == taken:
-                    return None
-                self._taken[version.key] = taken
-                text = os.pread(fd, ikconfig.LONGEST_TEXT, 0).decode("utf-8", "replace")
-                return None if text == self._read(f"{version.key}/{_CONFIG}") else text
-        for other in tuple(self._versions.values()):
-            is_same = other.key != version.key and other.manifest.id == version.manifest.id
-            if is_same and other.key not in self._taken:  # one that lay beside is not its own
-                known = read_file(self._root, PurePosixPath(other.key, _CONFIG))
-                if known is not None:
-                    return known.decode("utf-8", "replace")
-        with (
-            open_inside(self._root, PurePosixPath(version.key, Role.KERNEL)) as fd,
-            open(fd, "rb", closefd=False) as stream,
-        ):
-            return ikconfig.extract(stream) or ""
+    def _beside(self, version: _Version) -> PurePosixPath | None:
+        return (self._dropped or {}).get(version.manifest.name)

@@ -31,7 +31,7 @@ LAYERS = (
     ("nic_drivers",),
     ("nfs",),
     ("volume",),
-    ("catalog", "copies", "settings_docs", "settings_load"),
+    ("catalog", "configurations", "copies", "settings_docs", "settings_load"),
     ("ports",),
     ("neopxe", "ethernet"),
     ("settings", "paths", "run", "files", "alarm", "bounded", "supervisord"),

@@ -150,6 +150,7 @@ class PublishedKernel:
     modules: PurePosixPath | None
     config: KernelConfig | None  # None: not known (yet)
     dropped_at: float  # seconds since the epoch: newest ctime among the set's files
+    config_awaited: bool = False  # it is being looked for: not known yet
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def a_kernel(  # noqa: PLR0913
     initrd: Initrd | None = None,
     modules: bool = False,
     config: KernelConfig | None = None,
+    config_awaited: bool = False,
     arch: Arch = Arch.X86_64,
     efi_stub: bool = True,
     dropped_at: float = 0,
@@ -92,6 +93,7 @@ def a_kernel(  # noqa: PLR0913
         initrd_format=initrd,
         modules=folder / "modules" if modules else None,
         config=config,
+        config_awaited=config_awaited,
         dropped_at=dropped_at,
     )
 

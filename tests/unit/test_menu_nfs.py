@@ -233,6 +233,35 @@ def test_a_kernel_of_which_nothing_is_known_is_offered() -> None:
     assert over_nfs(a_kernel()).lacks == ()
 
 
+def test_a_kernel_whose_configuration_is_still_looked_for_boots_over_nfs_if_it_is_chosen() -> None:
+    awaited = a_kernel(config_awaited=True)
+    menu = a_menu(Settings(nfs_first=True), awaited, roots=[a_root()], nfs=True)
+    assert titles(menu) == ["fedora over NFS", "fedora", "rescue shell"]
+    assert menu.default == "bzImage~~fedora"
+    assert menu.offer(Firmware.EFI_X64).default == "bzImage~~fedora"
+    known = a_menu(Settings(nfs_first=True), a_kernel(), roots=[a_root()], nfs=True)
+    assert (known.entries, known.default) == (
+        tuple(replace(entry, awaited=False) for entry in menu.entries),
+        "bzImage~~fedora~nfs",
+    )
+
+
+def test_an_older_kernel_stays_the_default_until_more_is_known_of_the_newest() -> None:
+    newest, old = a_kernel("new", config_awaited=True), a_kernel("old", config=ABLE.config)
+    menu = a_menu(Settings(), newest, old, roots=[nfs_root()], nfs=True)
+    assert menu.default == "old~~fedora~nfs"
+    from_memory = a_menu(Settings(), newest, old, roots=[a_root()], nfs=True)
+    assert from_memory.default == "new~~fedora"
+
+
+def test_a_default_that_is_not_known_to_boot_yet_is_waited_for_without_a_word() -> None:
+    settings = Settings(default_entry="bzImage~~fedora~nfs")
+    menu = a_menu(settings, a_kernel(config_awaited=True), roots=[nfs_root()], nfs=True)
+    assert (menu.default, menu.notices) == ("bzImage~rescue", ())
+    menu = a_menu(settings, a_kernel(), roots=[nfs_root()], nfs=True)
+    assert (menu.default, menu.notices) == ("bzImage~~fedora~nfs", ())
+
+
 @pytest.mark.parametrize(
     ("ip", "has", "lacks"),
     [

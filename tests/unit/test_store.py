@@ -92,6 +92,7 @@ def test_a_set_is_published_whole_and_readable_by_all(lab: Lab) -> None:
         modules=folder / "modules",
         config=None,
         dropped_at=max(ctimes) / 1e9,
+        config_awaited=True,
     )
     assert [lab.read(path) for path in (kernel.kernel, kernel.initrd, kernel.modules)] == [
         make_bzimage("6.1"),
@@ -364,11 +365,15 @@ def test_without_room_the_older_version_stays(lab: Lab) -> None:
     assert list((lab.published / "kernels").glob(".new-*")) == []
 
 
+def with_config(kernel: PublishedKernel, *options: tuple[str, str]) -> PublishedKernel:
+    return replace(kernel, config=KernelConfig(frozenset(options)), config_awaited=False)
+
+
 def test_the_config_inside_a_kernel_is_known_after_it_was_read(lab: Lab) -> None:
     lab.drop("bzImage", make_bzimage(config="CONFIG_A=y\n"))
     before = lab.only()
     assert lab.store.read_configs()
-    known = replace(before, config=KernelConfig(frozenset({("CONFIG_A", "y")})))
+    known = with_config(before, ("CONFIG_A", "y"))
     assert lab.only() == known
     assert not lab.store.read_configs()
     lab.start()
@@ -392,7 +397,7 @@ def test_a_config_that_comes_later_takes_the_place_of_the_one_inside(lab: Lab) -
     lab.drop("bzImage.config", b"CONFIG_B=m\n")
     lab.publish()
     assert lab.store.read_configs()
-    assert lab.only() == replace(before, config=KernelConfig(frozenset({("CONFIG_B", "m")})))
+    assert lab.only() == with_config(before, ("CONFIG_B", "m"))
     assert not lab.store.read_configs()
 
 
@@ -415,12 +420,17 @@ def test_what_lies_beside_one_name_of_a_kernel_says_nothing_of_another(lab: Lab)
 def test_the_config_beside_a_kernel_without_one_is_taken_even_later(lab: Lab) -> None:
     lab.drop("bzImage", make_bzimage())
     before = lab.only()
+    assert before.config_awaited
+    assert lab.store.read_configs()
+    assert lab.only() == replace(before, config_awaited=False)
     assert not lab.store.read_configs()
     assert lab.read(before.kernel.parent / "config") == b""
+    lab.start()
+    assert lab.only() == replace(before, config_awaited=False)
     lab.drop("bzImage.config", b"CONFIG_B=m\n")
     assert lab.only() == before
     assert lab.store.read_configs()
-    assert lab.only() == replace(before, config=KernelConfig(frozenset({("CONFIG_B", "m")})))
+    assert lab.only() == with_config(before, ("CONFIG_B", "m"))
 
 
 @pytest.mark.parametrize(
