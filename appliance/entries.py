@@ -17,6 +17,8 @@ LOCAL = "~local"
 
 # Lines that a menu is still overlooked with; beyond, each kernel has a menu of its own.
 _MOST_LINES = 16
+# Columns that each of the names in a title has at least.
+_SHORTEST_NAME = 11
 
 
 class Firmware(StrEnum):
@@ -54,19 +56,39 @@ class Entry:
     """One line of the menu that boots a kernel; paths relative to published/."""
 
     key: str  # unique in the menu, [A-Za-z0-9._~-]: a label in every loader's language
-    title: str  # printable ASCII; each loader's template escapes it
     arch: Arch
     firmware: frozenset[Firmware]  # what can start it, at least one
     group: str  # key of the kernel's submenu, for when there are too many entries for one menu
+    # The title, in printable ASCII which each loader's template escapes: which kernel, with what
+    # (", fedora"), and how, with what keeps it from booting (" over NFS: lacks ROOT_NFS").
     group_title: str
+    partner: str
+    manner: str
     kernel: PurePosixPath
     initrds: tuple[PurePosixPath, ...]
     cmdline: str  # without initrd=, which each loader writes its own way
     # Wants BOOTIF=01-MAC too, the card that the machine booted from, which each loader writes so.
     bootif: bool = False
     root: str = ""  # key of the root that it mounts over NFS, if it does
-    lacks: tuple[str, ...] = ()  # what keeps it from booting, said in the title
+    lacks: tuple[str, ...] = ()  # what keeps it from booting
     awaited: bool = False  # what it lacks will be known in a moment
+
+    @property
+    def title(self) -> str:
+        """Return what names it to people."""
+        return f"{self.group_title}{self.partner}{self.manner}"
+
+    def fitted(self, columns: int) -> str:
+        """Shorten the title: what keeps it from booting stays, the longer name gives way first."""
+        manner = self.manner
+        if len(manner) > columns - 2 * _SHORTEST_NAME:
+            manner = f"{manner[: columns - 2 * _SHORTEST_NAME - 3]}..."
+        room = columns - len(manner)
+        kernel, partner = len(self.group_title), len(self.partner)
+        if kernel + partner > room:
+            kernel = min(kernel, max(room - partner, room - room // 2))
+            partner = min(partner, room - kernel)
+        return f"{shorten(self.group_title, kernel)}{shorten(self.partner, partner)}{manner}"
 
     @property
     def may_be_default(self) -> bool:
@@ -91,6 +113,10 @@ class Submenu:
     key: str
     title: str
     entries: tuple[Entry, ...]  # two or more
+
+    def fitted(self, columns: int) -> str:
+        """Shorten the title."""
+        return shorten(self.title, columns)
 
 
 @dataclass(frozen=True)
@@ -162,3 +188,11 @@ class Menu:
             for key, entries in groups.items()
             if len(entries) > 1
         )
+
+
+def shorten(text: str, columns: int) -> str:
+    """Shorten a text in its middle."""
+    if len(text) <= columns:
+        return text
+    half = (columns - 3) // 2
+    return f"{text[: columns - 3 - half]}...{text[-half:]}"

@@ -64,7 +64,7 @@ def _items(menu: Menu) -> Iterator[KernelItem]:
         if entry.arch in (Arch.X86_64, Arch.I386):  # there are loaders for these only
             type_ = _type(entry.key, taken)
             taken.add(type_)
-            yield KernelItem(type_, entry.title[: conf.LONGEST_TEXT].strip(), entry)
+            yield KernelItem(type_, entry.fitted(conf.LONGEST_TEXT).strip(), entry)
 
 
 def _type(key: str, taken: set[int]) -> int:

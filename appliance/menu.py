@@ -28,7 +28,7 @@ from appliance.ramdisks import CannotBoot, choose, ramdisk_formats
 from appliance.settings import Settings
 
 _RESCUE = "rescue"
-_MOST_LACKING = 2  # options in a title, which has a line of the screen
+_MOST_LACKING = 2  # options in a title, so that a line of the screen has room for names too
 
 
 @dataclass(frozen=True)
@@ -149,16 +149,13 @@ def _over_nfs(case: _Case, root: PublishedRoot, nfs: _Nfs) -> Entry:
     """Return the entry that mounts a root over NFS, also of a kernel that lacks what it takes."""
     boot = nfs_boot(nfs.settings, nfs.server, case.kernel, root)
     lacks = f": lacks {some(boot.lacks, _MOST_LACKING)}" if boot.lacks else ""
+    # A root's key ends in no "~nfs": what stands behind its "~" are hex digits.
+    suffix = f"~{root.key}~nfs"
+    # What all kernels get comes last: a word of it that is there twice wins.
+    cmdline = " ".join(f"{boot.cmdline} {root.cmdline} {case.cmdline}".split())
     return replace(
-        _entry(
-            case.kernel,
-            # A root's key ends in no "~nfs": what stands behind its "~" are hex digits.
-            f"~{root.key}~nfs",
-            f", {root.name} over NFS{lacks}",
-            boot.initrds,
-            # What all kernels get comes last: a word of it that is there twice wins.
-            " ".join(f"{boot.cmdline} {root.cmdline} {case.cmdline}".split()),
-        ),
+        _entry(case.kernel, suffix, f", {root.name}", boot.initrds, cmdline),
+        manner=f" over NFS{lacks}",
         bootif=boot.bootif,
         root=root.key,
         lacks=boot.lacks,
@@ -310,21 +307,21 @@ def _ext2_cmdline(ramdisk_size: int, common: str) -> str:
 def _entry(
     kernel: PublishedKernel,
     suffix: str,
-    title: str,
+    partner: str,
     initrds: tuple[PurePosixPath, ...],
     cmdline: str,
 ) -> Entry:
     # published/kernels/SAFE/ID/kernel: SAFE is unique and safe in every loader's language.
     safe_name = kernel.kernel.parts[1]
-    kernel_title = _ascii(f"{kernel.name} ({kernel.version})")
     return Entry(
         # "~" and no hash: no other kernel can have this for its safe name.
         key=f"{safe_name}~{suffix}" if suffix else safe_name,
-        title=f"{kernel_title}{title}",
         arch=kernel.arch,
         firmware=_firmware(kernel),
         group=f"~of~{safe_name}",
-        group_title=kernel_title,
+        group_title=_ascii(f"{kernel.name} ({kernel.version})"),
+        partner=partner,
+        manner="",
         kernel=kernel.kernel,
         initrds=initrds,
         cmdline=cmdline,

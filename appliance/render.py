@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import jinja2
 
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC
-from appliance.entries import Entry, Firmware, Menu
+from appliance.entries import Entry, Firmware, Menu, Submenu
 from appliance.nfs.choice import MOUNTD_PORT
 from appliance.nfs.export import holder_of
 from appliance.nfs_entries import CLIENT_ID, HOLDER, HOSTNAME
@@ -186,12 +186,9 @@ _DHCPD_HOLDER = ', "-", '.join(
 _IPXE_SEPARATORS = frozenset({"||", "&&", ";"})
 
 
-def screen(text: str) -> str:
-    """Shorten a text in its middle to what fits on a line of a menu."""
-    if len(text) <= _SCREEN:
-        return text
-    half = (_SCREEN - 3) // 2
-    return f"{text[: _SCREEN - 3 - half]}...{text[-half:]}"
+def screen(line: Entry | Submenu) -> str:
+    """Return the title of a menu's line, as much of it as fits there."""
+    return line.fitted(_SCREEN)
 
 
 def ipxe(text: str) -> str:

@@ -24,7 +24,6 @@ def test_a_kernel_that_cannot_says_what_it_lacks_before_anybody_boots(
     add_roots(lab, [NfsRoot()])
     kernel = max(test_kernel_dir.glob("bzImage-*-noroot"))
     lab.drop(kernel, "mine")
-    version = re.escape(kernel.name.removeprefix("bzImage-"))
     script = lab.boot / "published" / "boot.ipxe"
     lab.wait_status(
         lambda status: "mine" in status.kernels and "acks ROOT_NFS" in script.read_text(), 30
@@ -34,7 +33,7 @@ def test_a_kernel_that_cannot_says_what_it_lacks_before_anybody_boots(
     assert lacking == {"IP_PNP", "IP_PNP_DHCP", "ROOT_NFS"}
     assert "scripts/config -e IP_PNP -e IP_PNP_DHCP -e ROOT_NFS && make olddefconfig" in said
     with lab.machine(hardware(1)) as machine:
-        machine.expect(rf"mine \({version}\), small over.*acks ROOT_NFS, IP_PNP and 1 more", BOOT)
+        machine.expect(r"mine .*, small over NFS: lacks ROOT_NFS, IP_PNP and 1 more", BOOT)
         # By default it boots what works, and can be asked.
         machine.expect(r"BOOTDROP: rescue shell", BOOT)
         machine.send("zcat /proc/config.gz | grep -E '^CONFIG_(IP_PNP|NFS_|ROOT_)'; echo 'E''ND'\n")
