@@ -93,9 +93,13 @@ class _Session:
     looks: int = 0
     logged: set[PurePosixPath] = field(default_factory=set)
     used: set[PurePosixPath] = field(default_factory=set)
+    # What it may have mounted and somebody had open: a look that does not see that takes nothing
+    # back, so that of several the same ones are named until more is known.
+    opened: set[PurePosixPath] = field(default_factory=set)
     paths: tuple[PurePosixPath, ...] = ()
     certain: bool = False
-    told: tuple[PurePosixPath, ...] | None = None  # what was said of it
+    told: set[PurePosixPath] = field(default_factory=set)  # what was said that it may have mounted
+    told_certain: set[PurePosixPath] = field(default_factory=set)  # and that it has
 
 
 class Clients:
@@ -210,7 +214,7 @@ class Clients:
     def _end(self, session: _Session) -> Iterator[Change]:
         self._stale |= dict.fromkeys(self._sockets.get(session.address, set()))
         session.state = "gone"
-        if session.told is not None:
+        if session.told or session.told_certain:
             yield Change(_client(session), "gone")
 
     def _recognise(self, session: _Session, sight: Sight) -> None:
@@ -228,10 +232,11 @@ class Clients:
 
     @staticmethod
     def _told(session: _Session) -> Iterator[Change]:
-        """Tell what a machine mounted once it is known, or was looked at often enough."""
+        """Tell what a machine mounted once it is known, or was looked at often enough: once."""
         is_due = session.certain or session.looks >= _PATIENCE
-        if is_due and session.paths and session.paths != session.told:
-            session.told = session.paths
+        told = session.told_certain if session.certain else session.told | session.told_certain
+        if is_due and not told.issuperset(session.paths):
+            (session.told_certain if session.certain else session.told).update(session.paths)
             yield Change(_client(session), "mounted")
 
     def _without_connection(self, session: _Session, now: float) -> Iterator[Change]:
@@ -290,8 +295,10 @@ def _mounted(session: _Session, sight: Sight) -> tuple[tuple[PurePosixPath, ...]
         return session.paths, True
     own = {path for path in known if _is_own(path, session)}
     shared = {path for path in known if path.name in EVERYBODY}
-    likely = own & sight.opened or (own | shared) & sight.opened or own or shared
-    is_certain = len(likely) == 1 and (likely <= own & sight.opened or likely == own | shared)
+    session.opened |= (own | shared) & sight.opened
+    opened = session.opened & (own | shared)
+    likely = own & opened or opened or own or shared
+    is_certain = len(likely) == 1 and (likely <= own & opened or likely == own | shared)
     return tuple(sorted(likely)), is_certain
 
 

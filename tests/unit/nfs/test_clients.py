@@ -9,7 +9,7 @@ import pytest
 from appliance.nfs.clients import Change, Client, Clients, Sight
 from appliance.nfs.connections import Connection
 from appliance.nfs.export import Export, default_path, fsid, layer_path
-from appliance.nfs.mount_log import Attached, Mounted, Unmounted
+from appliance.nfs.mount_log import Attached, Detached, Mounted, Unmounted
 
 MACHINE, OTHER = IPv4Address("192.168.10.5"), IPv4Address("192.168.10.6")
 MAC = "52:54:00:12:34:56"
@@ -242,6 +242,50 @@ def test_behind_the_kernels_default_path_any_of_the_machines_layers_may_be() -> 
     seen.look(a_connection())
     busy = [each for each in (default, CLONE, SECOND, ANOTHERS) if seen.clients.is_busy(each)]
     assert busy == [default, CLONE, SECOND]
+
+
+def test_of_several_that_it_may_have_mounted_a_machine_keeps_those_that_were_seen_open() -> None:
+    default = Export(default_path(MACHINE), fsid("fedora", VERSION, "default"))
+    seen = Seen(default, CLONE, SECOND)
+    seen.clients.leased(MACHINE, MAC)
+    both = tuple(sorted((CLONE.path, SECOND.path)))
+    told = []
+    # Ganesha's files are not looked at each time, and need not be open each time.
+    for opened in ([CLONE, SECOND], [], [], [SECOND], [CLONE], []):
+        told += what(seen.look(a_connection(), opened=frozenset(each.path for each in opened)))
+        assert (seen.only.paths, seen.only.certain) == (both, False)
+    assert told == [("mounted", both, False)]
+
+
+def test_a_mount_is_told_once_however_the_ways_to_see_it_change() -> None:
+    default = Export(default_path(MACHINE), fsid("fedora", VERSION, "default"))
+    seen = Seen(default, CLONE, SECOND)
+    seen.clients.leased(MACHINE, MAC)
+    seen.clients.hear(Mounted(MACHINE, default.path))
+    told = []
+    # The kernel shows a layer that is open at each path of it, until the client's lease is over.
+    uses = {MACHINE: frozenset({default.path, CLONE.path})}
+    for _ in range(3):
+        told += what(seen.look(a_connection()))
+        told += what(seen.look(a_connection(), uses=uses))
+        seen.clients.hear(Detached(MACHINE))
+    told += what(seen.look(a_connection(), exports=(default, SECOND)))  # settled a moment later
+    told += what(seen.look(a_connection(), uses=uses))
+    both = tuple(sorted((default.path, CLONE.path)))
+    assert told == [("mounted", (default.path,), True), ("mounted", both, True)]
+
+
+def test_what_was_possible_is_told_again_when_it_is_certain() -> None:
+    seen = Seen(CLONE, SECOND)
+    seen.clients.leased(MACHINE, MAC)
+    for _ in range(3):
+        changes = seen.look(a_connection())
+    assert what(changes) == [("mounted", tuple(sorted((CLONE.path, SECOND.path))), False)]
+    seen.clients.hear(Mounted(MACHINE, SECOND.path, "3"))
+    assert what(seen.look(a_connection())) == [("mounted", (SECOND.path,), True)]
+    seen.clients.hear(Mounted(MACHINE, CLONE.path, "3"))
+    (change,) = seen.look(a_connection())
+    assert change.client.paths == tuple(sorted((CLONE.path, SECOND.path)))
 
 
 def test_a_machine_that_nobody_knows_may_have_nothing_of_others() -> None:
