@@ -164,6 +164,13 @@ class NfsClients:
         """
         return not self._has_looked or self._clients.is_busy(export)
 
+    def has_mounted(self, machine: str) -> bool:
+        """Tell whether a machine uses the server, by its hardware address or its IPv4 address."""
+        return any(
+            machine in (each.mac, str(each.address)) and each.state != "gone"
+            for each in self._clients.clients()
+        )
+
     def statuses(self, names: Mapping[str, str]) -> tuple[ClientStatus, ...]:
         """Return a line for each machine; `names` has the name of each root by its key."""
         return tuple(_status(client, names, time.time()) for client in self._clients.clients())

@@ -66,7 +66,7 @@ class Orchestrator:
         self._nfs = NfsRoots(
             chosen,
             paths,
-            tell=hub.tell,
+            tell=self._tell_nfs,
             changed=self._exports_changed,
             progressed=self._progressed,
             say=self._say,
@@ -96,7 +96,9 @@ class Orchestrator:
             fault=lambda error: self._fault("roots", refusal(paths, error) if error else None),
         )
         self._neighbours = Neighbours(chosen, self._fault, self._due.set)
-        self._silence = SilenceWatch(chosen.http_port, self._silence_changed)
+        self._silence = SilenceWatch(
+            chosen.http_port, self._silence_changed, self._nfs.clients.has_mounted
+        )
         self._cards = Cards(paths.state)
         self._new_cards = Alarm(self._save_cards)
         self._offered = Catalog()  # what the menu that machines get was made from
@@ -222,6 +224,10 @@ class Orchestrator:
         if said is not None:
             self._hub.tell(Event(NAME, said, "fault"))
         self._control.status_changed()
+
+    def _tell_nfs(self, event: Event) -> None:
+        self._hub.tell(event)
+        self._silence.hear(event)
 
     def _progressed(self) -> None:
         self._control.status_changed()

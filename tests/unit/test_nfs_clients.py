@@ -68,6 +68,8 @@ def test_a_mount_is_told_with_machine_path_and_version(watched: Callable[..., Wa
     assert event.text == f"{MAC} ({MACHINE}) mounted {LAYER.path} by NFS 3"
     assert (seen.changes, seen.mounted) == (1, [LAYER.path])
     assert seen.clients.is_busy(LAYER)
+    assert seen.clients.has_mounted(MAC)
+    assert seen.clients.has_mounted(str(MACHINE))
 
 
 def test_a_machine_that_boots_anew_is_told_as_gone(watched: Callable[..., Watched]) -> None:
@@ -77,6 +79,7 @@ def test_a_machine_that_boots_anew_is_told_as_gone(watched: Callable[..., Watche
     seen.hear("dhcpd", f"stage=firmware mac={MAC}", "dhcp", MAC)
     assert seen.texts[1:] == [f"{MAC} ({MACHINE}) is gone: {LAYER.path}; read 20 bytes, wrote 10"]
     assert not seen.clients.is_busy(LAYER)
+    assert not seen.clients.has_mounted(MAC)
 
 
 def test_the_status_names_the_root_as_people_do(watched: Callable[..., Watched]) -> None:

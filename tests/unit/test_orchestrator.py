@@ -40,3 +40,17 @@ def test_a_path_with_line_breaks_tells_of_no_other_machine(
     (event,) = events
     assert (event.daemon, event.client) == ("mountd", "192.168.10.66")
     assert "\n" not in event.text and event.text.startswith("refused mount request")
+
+
+def test_a_mount_is_told_and_ends_the_wait_for_it(
+    heard: tuple[Orchestrator, list[Event]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orchestrator, _ = heard
+    told: list[Event] = []
+    awaited: list[Event] = []
+    monkeypatch.setattr(orchestrator._hub, "tell", told.append)
+    monkeypatch.setattr(orchestrator._silence, "hear", awaited.append)
+    orchestrator._nfs.clients._say("52:54:00:12:34:56 (192.168.10.5) mounted /fedora/1/rw")
+    (event,) = told
+    assert (event.kind, event.client) == ("nfs", "52:54:00:12:34:56")
+    assert awaited == told

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -17,24 +18,35 @@ ANSWER = Event("neopxe", f"answer client={MAC} arch=bios item=1 file=a", "pxe", 
 LOADER = Event("tftpd", f"RRQ from {ADDRESS} filename snponly.efi", "tftp", ADDRESS)
 SCRIPT_BY_TFTP = Event("tftpd", f"RRQ from {ADDRESS} filename autoexec.ipxe", "tftp", ADDRESS)
 SCRIPT = Event("nginx", f"{ADDRESS} GET 200 10 0.001 /boot.ipxe", "http", ADDRESS)
+FILES = "kernels/bzImage/00112233445566aa"
+KERNEL = Event("nginx", f"{ADDRESS} GET 200 9 0.1 /over-nfs/lab/{FILES}/kernel", "http", ADDRESS)
+BY_TFTP = Event(
+    "tftpd", f"RRQ from {ADDRESS} filename over-nfs/lab/{FILES}/kernel", "tftp", ADDRESS
+)
+INITRD = Event("nginx", f"{ADDRESS} GET 200 9 0.1 /{FILES}/initrd", "http", ADDRESS)
+MOUNT = Event("nfs", f"{MAC} ({ADDRESS}) mounted /lab/1/52-54-00-12-34-56 by NFS 3", "nfs", MAC)
+REFUSED = Event("nfs", f"{ADDRESS} asked for /x: refused: there is no such root", "nfs", ADDRESS)
+GONE = Event("nfs", f"{MAC} ({ADDRESS}) is gone: /lab/1/rw; read 1 bytes, wrote 1", "nfs", MAC)
+IPXE_CAME = (IPXE, ACK, SCRIPT)
 
 
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silence, "_PATIENCE", 0.01)
+    monkeypatch.setattr(silence, "_PATIENCE_WITH_KERNELS", 0.02)
 
 
-def said_after(*events: Event) -> str | None:
+def said_after(*events: Event, has_mounted: bool = False) -> str | None:
     """Return what is said once a machine did these things and then fell silent."""
 
     async def test() -> str | None:
         said: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        watch = SilenceWatch(8069, said.set_result)
+        watch = SilenceWatch(8069, said.set_result, lambda _: has_mounted)
         for event in events:
             watch.hear(event)
-        if not watch._waiting:
-            return None
-        return await said
+        while watch._waiting and not said.done():
+            await asyncio.sleep(0)
+        return said.result() if said.done() else None
 
     return asyncio.run(test())
 
@@ -73,7 +85,7 @@ def test_nothing_is_said_of_a_machine_from_which_nothing_more_has_to_come(
 def test_a_machine_that_is_heard_again_is_not_silent_any_more() -> None:
     async def test() -> tuple[tuple[str, ...], tuple[str, ...]]:
         changed = asyncio.Event()
-        watch = SilenceWatch(8069, lambda _: changed.set())
+        watch = SilenceWatch(8069, lambda _: changed.set(), lambda _: False)
         watch.hear(IPXE)
         watch.hear(ACK)
         await changed.wait()
@@ -86,14 +98,65 @@ def test_a_machine_that_is_heard_again_is_not_silent_any_more() -> None:
     assert heard == ()
 
 
+FIREWALL, NO_ADDRESS = "lets TCP port 2049 (NFS) in", "which asked for no address in"
+
+
+@pytest.mark.parametrize(
+    ("events", "cause"),
+    [
+        ((*IPXE_CAME, KERNEL), NO_ADDRESS),
+        ((*IPXE_CAME, KERNEL, INITRD), NO_ADDRESS),
+        ((*IPXE_CAME, BY_TFTP), NO_ADDRESS),
+        ((*IPXE_CAME, KERNEL, GONE), NO_ADDRESS),
+        ((*IPXE_CAME, KERNEL, ACK), FIREWALL),
+        ((*IPXE_CAME, KERNEL, INITRD, ACK), FIREWALL),
+        ((KERNEL,), FIREWALL),
+    ],
+    ids=[
+        *("kernel", "initrd too", "by TFTP", "gone before", "address", "address by an initrd"),
+        "another DHCP server",
+    ],
+)
+def test_a_machine_that_never_mounts_its_root_is_told_with_the_likely_cause(
+    events: tuple[Event, ...], cause: str
+) -> None:
+    said = said_after(*events)
+    assert said is not None
+    assert said.startswith(MAC if events[0] is IPXE else ADDRESS)
+    assert cause in said
+    assert said_after(*events, has_mounted=True) is None
+
+
+@pytest.mark.parametrize("then", [MOUNT, REFUSED, SCRIPT, IPXE], ids=lambda event: event.text[:20])
+def test_nothing_is_said_of_a_machine_that_asked_for_its_root_or_began_anew(then: Event) -> None:
+    assert said_after(*IPXE_CAME, KERNEL, ACK, then) is None
+
+
+def test_a_machine_that_mounts_late_or_begins_anew_is_not_silent_any_more() -> None:
+    async def test(then: Event) -> tuple[int, int]:
+        changed = asyncio.Event()
+        watch = SilenceWatch(8069, lambda _: changed.set(), lambda _: False)
+        for event in (*IPXE_CAME, KERNEL):
+            watch.hear(event)
+        await changed.wait()
+        silent = len(watch.notices)
+        watch.hear(then)
+        return silent, len(watch.notices)
+
+    for then in (MOUNT, FIRMWARE):
+        assert asyncio.run(test(then)) == (1, 0)
+
+
 def test_machines_that_are_made_up_do_not_fill_the_memory() -> None:
     async def test() -> int:
-        watch = SilenceWatch(8069, lambda _: None)
+        watch = SilenceWatch(8069, lambda _: None, lambda _: False)
         for number in range(5000):
             mac = number.to_bytes(6, "big").hex(":")
             watch.hear(Event("dhcpd", f"stage=ipxe mac={mac}", "dhcp", mac))
             watch.hear(Event("dhcpd", f"DHCPACK on 10.0.0.1 to {mac} via br0", "dhcp", mac))
-        return max(map(len, (watch._stages, watch._machines, watch._waiting, watch._silent)))
+            watch.hear(replace(KERNEL, client=f"10.1.{number // 256}.{number % 256}"))
+        tables = (watch._stages, watch._machines, watch._waiting, watch._silent, watch._mounting)
+        return max(map(len, tables))
 
     assert asyncio.run(test()) <= 1024
 
@@ -113,7 +176,7 @@ def test_a_range_without_an_address_left_is_told_once_until_nobody_asks_in_vain(
             if said is None:
                 over.set()
 
-        watch = SilenceWatch(8069, changed)
+        watch = SilenceWatch(8069, changed, lambda _: False)
         for _ in range(3):
             watch.hear(Event("dhcpd", text, "dhcp", MAC))
         notices = watch.notices
