@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from appliance.nfs.commands import CannotDo
+from appliance.nfs.export import EVERYBODY
 from appliance.nfs.layers import Layers
 
 
@@ -23,13 +24,13 @@ class Commands:
 
     async def keep(self, mac: str, root: str | None) -> str:
         """Leave a machine on the version that it has."""
-        name = self._root(mac, root)
+        name = self._root_of_machine(mac, root)
         await self._do(self._layers.keep, mac, name, True)
         return f"{mac}: it stays on its version of the root {name} until it is told to follow"
 
     async def follow(self, mac: str, root: str | None) -> str:
         """Give a machine the newest version at its next boot, as is the rule."""
-        name = self._root(mac, root)
+        name = self._root_of_machine(mac, root)
         await self._do(self._layers.keep, mac, name, False)
         return f"{mac}: it gets the newest version of the root {name} at its next start"
 
@@ -52,10 +53,15 @@ class Commands:
             raise CannotDo(f"{mac}: it has layers of {', '.join(names)}: say which")
         return names[0]
 
+    def _root_of_machine(self, mac: str, root: str | None) -> str:
+        if mac in EVERYBODY.values():
+            raise CannotDo(f"{mac}: only a machine of its own can stay on a version")
+        return self._root(mac, root)
+
     def _roots_of(self, mac: str) -> list[str]:
-        layers = [each for each in self._layers.layers() if not each.is_shared]
-        names = sorted({each.record.root for each in layers if each.mac == mac})
+        layers = self._layers.layers()
+        names = sorted({each.record.root for each in layers if each.who == mac})
         if not names:
-            known = ", ".join(sorted({each.mac for each in layers})) or "none"
+            known = ", ".join(sorted({each.who for each in layers})) or "none"
             raise CannotDo(f"{mac}: it has no layer; those that have one: {known}")
         return names

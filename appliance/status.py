@@ -195,7 +195,7 @@ def layer_status(  # noqa: PLR0913
     """Return what is told of a layer; `limit` is what it may take, in bytes."""
     record = layer.record
     return MachineStatus(
-        holder=record.holder if layer.is_shared else layer.mac,
+        holder=layer.who,
         root=record.root,
         version=record.version,
         size=size.bytes,

@@ -11,6 +11,7 @@ from typing import Any
 from appliance.cli import nfs_report
 from appliance.cli.roots import AddVerb, CannotDo
 from appliance.control import NotRunning, ask
+from appliance.nfs.export import EVERYBODY
 from appliance.paths import Paths
 
 # 52:54:00:12:34:56, 52-54-00-12-34-56, 5254.0012.3456, 525400123456; dhcpd and old tools leave out
@@ -30,6 +31,7 @@ examples:
   bootdrop machines keep 525400123456 fedora       stay on this version when a new one is built
   bootdrop machines follow 525400123456 fedora     take the newest version again
   bootdrop machines forget 5254.0012.3456          delete its layers: the machine is gone for good
+  bootdrop machines reset rw fedora                a fresh tree for all where all write one
 """
 
 
@@ -55,7 +57,10 @@ def add_verbs(verb: AddVerb) -> Sequence[argparse.ArgumentParser]:
     ):
         action = actions.add_parser(name, help=sentence, description=f"{sentence.capitalize()}.")
         action.set_defaults(verb=_change, action=name)
-        action.add_argument("mac", metavar="MAC", help="hardware address, in any usual spelling")
+        of_all = ", or rw or ro for what all machines share" if is_forcible else ""
+        action.add_argument(
+            "mac", metavar="MAC", help=f"hardware address, in any usual spelling{of_all}"
+        )
         action.add_argument(
             "root", metavar="ROOT", nargs="?", help="needed where it has layers of several"
         )
@@ -93,7 +98,7 @@ def _why_none(status: dict[str, Any]) -> str:
 
 
 def _change(arguments: argparse.Namespace) -> None:
-    mac = mac_of(arguments.mac)
+    mac = arguments.mac if arguments.mac in EVERYBODY.values() else mac_of(arguments.mac)
     root = find_root(_status()["machines"], mac, arguments.root, arguments.action == "forget")
     print(change(arguments.action, mac, root, getattr(arguments, "force", False)))
 
@@ -124,7 +129,7 @@ def find_root(
     """Return the root whose layer is meant; None for all, where `all_at_once`. Raises CannotDo."""
     own = sorted({layer["root"] for layer in machines if layer["holder"] == mac})
     if not own:
-        known = sorted({layer["holder"] for layer in machines if ":" in layer["holder"]})
+        known = sorted({layer["holder"] for layer in machines})
         raise CannotDo(f"{mac}: has no layer; {_there_are('machines with layers', known)}")
     if root is None:
         if len(own) == 1 or all_at_once:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-# As `mac_of` writes them.
-_Mac = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")]
+# A hardware address as `mac_of` writes it, or what all share (export.EVERYBODY).
+_Who = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{2}(:[0-9a-f]{2}){5}|rw|ro)$")]
 _Root = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^/\x00-\x1f]+$")]
 
 LONGEST_REQUEST = 1024  # bytes
@@ -20,6 +20,7 @@ class CannotDo(Exception):
 class LayerCommands(Protocol):
     """Changes machines' layers.
 
+    `mac` is a machine, or `rw` or `ro` for what all share, which can be neither kept nor followed.
     `root` is the name of a root; None where the machine has layers of one root only. Each returns
     one line that says what was done, and raises CannotDo.
     """
@@ -47,7 +48,7 @@ class LayerRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     layer: Literal["reset", "keep", "follow", "forget"]
-    mac: _Mac
+    mac: _Who
     root: _Root | None = None
     force: bool = False
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from appliance.files import close_to_others
 from appliance.nfs import overlay
+from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import EVERYBODY, Export
 from appliance.nfs.layer import Layer, Record, shelf_of
 from appliance.nfs.overlay import Place
@@ -164,7 +165,27 @@ class Holdings:
         for shelf in self._shelves:
             shelf.sweep()
 
-    # What is known of one
+    # What is known of them
+
+    def staying(self) -> list[Layer]:
+        """Return the layers that are not about to go."""
+        return [each for path, each in self.layers.items() if path not in self.doomed]
+
+    def of(self, who: str, root: str) -> list[Layer]:
+        """Return a machine's layers, or those of all, of a root by its name, the newest last.
+
+        Raises CannotDo without any.
+        """
+        found = [each for each in self.staying() if (each.who, each.record.root) == (who, root)]
+        if not found:
+            raise CannotDo(f"{who}: it has no layer of a root of the name {root}")
+        return sorted(found, key=lambda each: (each.record.made_at, each.path))
+
+    def require_idle(self, layer: Layer, force: bool) -> None:
+        """Raise CannotDo where a machine runs from a layer, without `force`."""
+        if not force and self.is_busy(layer):
+            machine = ("machines run", "them") if layer.is_shared else ("the machine runs", "it")
+            raise CannotDo(f"{layer}: {machine[0]} from it: shut {machine[1]} down, or say --force")
 
     def record(self, layer: Layer, **values: object) -> Layer:
         """Change what layer.json says. Raises OSError."""

@@ -90,6 +90,11 @@ class Layer:
         """The machine as people write it, or `everybody`."""
         return "everybody" if self.is_shared else self.record.holder.replace("-", ":")
 
+    @property
+    def who(self) -> str:
+        """By what people ask for it: the machine, or rw or ro where all share it."""
+        return self.record.holder if self.is_shared else self.mac
+
     def __str__(self) -> str:
         return f"root {self.record.root} {self.record.version}, layer of {self.mac}"
 

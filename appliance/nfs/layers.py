@@ -224,7 +224,7 @@ class Layers:
         OSError.
         """
         with self._change() as holdings:
-            layers = self._of(mac, root)
+            layers = holdings.of(mac, root)
             written = [each for each in layers if holdings.was_written(each)]
             kept = (written or layers)[-1].path if keep else None
             for path in [each.path for each in layers]:
@@ -242,12 +242,12 @@ class Layers:
         Raises CannotDo where there is none, or where the machine runs from it without `force`.
         """
         with self._change() as holdings:
-            layers = self._of(mac, root)
-            holder = holder_of(mac)
+            layers = holdings.of(mac, root)
+            holder = layers[0].record.holder
             paths = [layer_path(each.key, each.id, holder) for each in self._roots]
             now = {holdings.stage.shown.get(path) for path in paths}
             layer = next((each for each in layers if each.path in now), layers[-1])
-            self._require_idle(layer, force)
+            holdings.require_idle(layer, force)
             holdings.doom(layer)
             self._pending.add(holder)
 
@@ -258,35 +258,14 @@ class Layers:
         or where the machine runs from it without `force`.
         """
         with self._change() as holdings:
-            layers = self._of(mac, root)
+            layers = holdings.of(mac, root)
             for layer in layers:
-                self._require_idle(layer, force)
+                holdings.require_idle(layer, force)
             for layer in layers:
                 holdings.doom(layer)
-            self._seen.pop(holder_of(mac), None)
-
-    def _require_idle(self, layer: Layer, force: bool) -> None:
-        if not force and self._holdings.is_busy(layer):
-            raise CannotDo(f"{layer}: the machine runs from it: shut it down, or say --force")
-
-    def _of(self, mac: str, root: str) -> list[Layer]:
-        """Return a machine's layers of a root, the newest last; raises CannotDo without any."""
-        try:
-            holder = holder_of(mac)
-        except ValueError as error:
-            raise CannotDo(str(error)) from None
-        found = [
-            each
-            for each in self._staying()
-            if (each.record.holder, each.record.root) == (holder, root)
-        ]
-        if not found:
-            raise CannotDo(f"{mac}: it has no layer of a root of the name {root}")
-        return sorted(found, key=lambda each: (each.record.made_at, each.path))
-
-    def _staying(self) -> list[Layer]:
-        holdings = self._holdings
-        return [each for path, each in holdings.layers.items() if path not in holdings.doomed]
+            if layer.is_shared:  # whose path nobody asks for an address for
+                self._pending.add(layer.record.holder)
+            self._seen.pop(layer.record.holder, None)
 
     # What follows
 
@@ -311,7 +290,7 @@ class Layers:
         """
         with self._turn:
             mounted = self._holdings.stage.held()
-            layers = [each for each in self._staying() if each.path in mounted]
+            layers = [each for each in self._holdings.staying() if each.path in mounted]
             places = {each.path: self._holdings.place(each) for each in layers}
         measured = self._holdings.measure(places)
         limit = self._settings.nfs_layer_size * _MIB
@@ -334,7 +313,7 @@ class Layers:
         """Let go of the layers of replaced versions in which nobody has anything."""
         wanted = {(root.key, root.id, self._share(root)) for root in self._roots}
         holdings = self._holdings
-        for layer in self._staying():
+        for layer in self._holdings.staying():
             if (
                 is_outdated(layer, wanted, self._clock())
                 and not holdings.is_busy(layer)
@@ -380,7 +359,7 @@ class Layers:
         """
         if len(self._roots) <= _FEW_ROOTS or root.key == self._default:
             return True
-        has = {(each.record.holder, each.record.key) for each in self._staying()}
+        has = {(each.record.holder, each.record.key) for each in self._holdings.staying()}
         return (holder, root.key) in self._asked or (holder, root.key) in has
 
     def _layer_for(self, root: PublishedRoot, holder: str) -> Layer | None:
@@ -404,7 +383,7 @@ class Layers:
     def _kept(self, key: str, holder: str) -> Layer | None:
         of = [
             each
-            for each in self._staying()
+            for each in self._holdings.staying()
             if (each.record.key, each.record.holder) == (key, holder) and each.record.keep
         ]
         return of[0] if of else None
@@ -484,7 +463,7 @@ class Layers:
         self._holdings.require_free_space(holder)
         if holder in EVERYBODY.values():
             return
-        machines = [each for each in self._staying() if not each.is_shared]
+        machines = [each for each in self._holdings.staying() if not each.is_shared]
         if len(machines) < self._settings.nfs_layers:
             return
         for layer in candidates(machines, self._clock()):

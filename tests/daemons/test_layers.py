@@ -167,6 +167,17 @@ def test_a_reset_gives_a_fresh_layer_when_the_servers_dropped_the_old_one(volume
     assert life.do("told")["notices"] == []
 
 
+def test_what_all_machines_write_is_reset_as_well(volume: Volume) -> None:
+    life = volume.born()
+    life.do("want", volume.root(share="rw"))
+    path = f"fedora/{OLD}/rw"
+    life.do("write", f"{path}/etc/mine", "old")
+    assert life.do("reset", "rw", "fedora", False) is None
+    assert life.do("settle") is True
+    assert exports(life) == {f"/{path}": "rw"}
+    assert life.do("names", f"{path}/etc") == ["hostname", "os-release"]
+
+
 def test_the_kernels_default_path_leads_to_the_default_root(volume: Volume) -> None:
     life = volume.born(nfs_default_path=True)
     roots = volume.root(), volume.root("rescue", share="ro")

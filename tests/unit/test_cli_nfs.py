@@ -197,7 +197,7 @@ def test_the_root_is_found_where_a_machine_has_but_one() -> None:
         (
             "52:54:00:99:99:99",
             None,
-            f"52:54:00:99:99:99: has no layer; machines with layers are: {MAC}",
+            f"52:54:00:99:99:99: has no layer; machines with layers are: {MAC}, rw",
         ),
         (MAC, None, f"{MAC}: has layers of several roots; name one of: fedora, my root"),
         (MAC, "suse", f"suse: {MAC} has no layer of it; it has of: fedora, my root"),
@@ -224,13 +224,15 @@ def test_the_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert "bootdrop machines reset 52:54:00:12:34:56" in capsys.readouterr().out
 
 
-def asked(monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]) -> list[dict[str, Any]]:
+def asked(
+    monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any], layer: MachineStatus = LAYER
+) -> list[dict[str, Any]]:
     """Let a machine with one layer be known, and every request be answered so."""
     requests: list[dict[str, Any]] = []
 
     def ask(_: object, request: str) -> list[dict[str, Any]]:
         if request == "status":
-            return [through_the_socket(Status(machines=(LAYER,), clients=(CLIENT,)))]
+            return [through_the_socket(Status(machines=(layer,), clients=(CLIENT,)))]
         requests.append(json.loads(request))
         return [answer]
 
@@ -245,6 +247,14 @@ def test_a_reset_is_asked_for_and_its_answer_shown(
     assert main.main(["machines", "reset", "52-54-00-12-34-56", "--force"]) == 0
     assert requests == [{"layer": "reset", "mac": MAC, "root": "fedora", "force": True}]
     assert capsys.readouterr().out == "fresh at the next boot\n"
+
+
+def test_what_all_machines_share_is_reset_by_what_the_table_calls_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    requests = asked(monkeypatch, {"ok": True, "message": "done"}, changed(LAYER, holder="rw"))
+    assert main.main(["machines", "reset", "rw"]) == 0
+    assert requests == [{"layer": "reset", "mac": "rw", "root": "fedora", "force": False}]
 
 
 def test_a_refusal_is_one_line_and_an_exit_status(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -9,14 +10,17 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from appliance.layer_commands import Commands
+from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import default_path
 from appliance.nfs.layer import Layer, Record, Shelf
 from appliance.nfs.layers import Layers
 from appliance.nfs.stage import Stage
 from appliance.nfs.storage import Volume
+from appliance.nfs.told import tell
 from appliance.paths import Paths
 from appliance.settings import Settings
-from tests.unit.builders import a_root
+from tests.unit.builders import a_record, a_root
 
 MAC, HOLDER = "52:54:00:12:34:56", "52-54-00-12-34-56"
 ADDRESS = IPv4Address("192.168.10.7")
@@ -59,3 +63,64 @@ def test_a_machine_finds_its_root_on_a_volume_too_full_to_note_that_it_was_seen(
     layers.machine_seen(MAC, ADDRESS)
     assert [each.path for each in layers.exports()] == [layer.path, default_path(ADDRESS)]
     assert any("No space left on device" in each for each in layers.notices)
+
+
+class Played:
+    """Layers of which nothing is mounted or made: only what is decided."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *records: Record) -> None:
+        def show(stage: Stage, one: Layer, path: PurePosixPath, *_: object) -> None:
+            stage.shown[path] = one.path
+
+        monkeypatch.setattr(Stage, "show", show)
+        self.busy: set[PurePosixPath] = set()
+        paths = replace(Paths(), boot=folder)
+        self.layers = Layers(
+            paths,
+            Settings(interface="eth1"),
+            lambda *_: None,
+            lambda export: export.path in self.busy,
+            storage=Volume(paths),
+        )
+        found = [Layer(record, folder) for record in records]
+        self.layers._roots = (a_root(),)
+        self.layers._holdings.layers = {each.path: each for each in found}
+        for each in found:
+            self.layers._holdings.stage.shown[each.path] = each.path
+
+    @property
+    def doomed(self) -> set[str]:
+        return set(map(str, self.layers._holdings.doomed))
+
+
+def a_layers_record(holder: str, version: str = a_root().id, **changed: object) -> Record:
+    return a_record(holder, version=version, furnished=True, **changed)
+
+
+@pytest.mark.parametrize("command", ["reset", "forget"])
+def test_what_all_machines_write_is_made_afresh_when_nobody_runs_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    played = Played(tmp_path, monkeypatch, a_layers_record("rw"), a_layers_record(HOLDER))
+    path = f"/fedora/{a_root().id}/rw"
+    change = getattr(played.layers, command)
+    played.busy = {PurePosixPath(path)}
+    with pytest.raises(CannotDo, match="layer of everybody: machines run from it: shut them "):
+        change("rw", "fedora")
+    change("rw", "fedora", force=True)
+    assert played.doomed == {path}
+    assert played.layers._pending == {"rw"}
+
+
+def test_what_all_machines_share_stays_on_no_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = Played(tmp_path, monkeypatch, a_layers_record("rw")).layers
+    layers._told = tell(layers._holdings, 1)
+    commands = Commands(layers, lambda: None)
+    for asked in (commands.keep("rw", None), commands.follow("rw", "fedora")):
+        with pytest.raises(CannotDo, match="rw: only a machine of its own can stay"):
+            asyncio.run(asked)
+    assert asyncio.run(commands.reset("rw", None, False)) == (
+        "rw: it gets a fresh layer of the root fedora"
+    )
