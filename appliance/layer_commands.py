@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import EVERYBODY
+from appliance.nfs.layer import Layer
 from appliance.nfs.layers import Layers
+
+_MOST_NAMED = 20  # layers in an answer
 
 
 class Commands:
@@ -41,6 +44,16 @@ class Commands:
             await self._do(self._layers.forget, mac, name, force)
         return f"{mac}: what it wrote to {', '.join(names)} is deleted"
 
+    async def forget_old(self, mac: str | None, root: str | None, force: bool) -> str:
+        """Delete layers of versions that nobody will boot again; mounted ones only with `force`."""
+        gone, stay = await asyncio.to_thread(self._layers.forget_old, mac, root, force)
+        if not gone and not stay:
+            of = " ".join(filter(None, ("of", mac, root))) if mac or root else "there"
+            raise CannotDo(f"no layer of an old version is {of}")
+        self._changed()
+        said = f"deleted: {_named(gone)}"
+        return f"{said}; machines run from: {_named(stay)}" if stay else said
+
     async def _do(self, command: Callable[..., None], *arguments: object) -> None:
         await asyncio.to_thread(command, *arguments)
         self._changed()
@@ -65,3 +78,9 @@ class Commands:
             known = ", ".join(sorted({each.who for each in layers})) or "none"
             raise CannotDo(f"{mac}: it has no layer; those that have one: {known}")
         return names
+
+
+def _named(layers: list[Layer]) -> str:
+    """Count layers, and name the first."""
+    more = f" and {len(layers) - _MOST_NAMED} more" if len(layers) > _MOST_NAMED else ""
+    return "; ".join(map(str, layers[:_MOST_NAMED])) + more if layers else "none"

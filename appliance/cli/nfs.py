@@ -31,6 +31,7 @@ examples:
   bootdrop machines keep 525400123456 fedora       stay on this version when a new one is built
   bootdrop machines follow 525400123456 fedora     take the newest version again
   bootdrop machines forget 5254.0012.3456          delete its layers: the machine is gone for good
+  bootdrop machines forget --old                   delete layers of old versions: nobody boots them
   bootdrop machines reset rw fedora                a fresh tree for all where all write one
 """
 
@@ -59,7 +60,10 @@ def add_verbs(verb: AddVerb) -> Sequence[argparse.ArgumentParser]:
         action.set_defaults(verb=_change, action=name)
         of_all = ", or rw or ro for what all machines share" if is_forcible else ""
         action.add_argument(
-            "mac", metavar="MAC", help=f"hardware address, in any usual spelling{of_all}"
+            "mac",
+            metavar="MAC",
+            help=f"hardware address, in any usual spelling{of_all}",
+            nargs="?" if name == "forget" else None,
         )
         action.add_argument(
             "root", metavar="ROOT", nargs="?", help="needed where it has layers of several"
@@ -68,6 +72,11 @@ def add_verbs(verb: AddVerb) -> Sequence[argparse.ArgumentParser]:
             action.add_argument(
                 "--force", action="store_true", help="also while the machine has it mounted"
             )
+    action.add_argument(
+        "--old",
+        action="store_true",
+        help="only layers of old versions, without MAC those of all machines; kept ones stay",
+    )
     return clients, machines
 
 
@@ -98,12 +107,18 @@ def _why_none(status: dict[str, Any]) -> str:
 
 
 def _change(arguments: argparse.Namespace) -> None:
-    mac = arguments.mac if arguments.mac in EVERYBODY.values() else mac_of(arguments.mac)
-    root = find_root(_status()["machines"], mac, arguments.root, arguments.action == "forget")
-    print(change(arguments.action, mac, root, getattr(arguments, "force", False)))
+    name, action, root = arguments.mac, arguments.action, arguments.root
+    is_old = getattr(arguments, "old", False)
+    if name is None and not is_old:
+        raise CannotDo("say whose layers: MAC, or --old for those of old versions")
+    mac = name if name in (None, *EVERYBODY.values()) else mac_of(name)
+    if mac is not None:
+        root = find_root(_status()["machines"], mac, root, action == "forget")
+    action = f"{action}-old" if is_old else action
+    print(change(action, mac, root, getattr(arguments, "force", False)))
 
 
-def change(action: str, mac: str, root: str | None, force: bool) -> str:
+def change(action: str, mac: str | None, root: str | None, force: bool) -> str:
     """Have the running appliance change a layer; return what it says. Raises CannotDo."""
     request = json.dumps({"layer": action, "mac": mac, "root": root, "force": force})
     for answer in ask(Paths().control, request):

@@ -41,14 +41,18 @@ class LayerCommands(Protocol):
         """Delete a machine's layers of a root, or of all; mounted ones only with `force`."""
         ...
 
+    async def forget_old(self, mac: str | None, root: str | None, force: bool) -> str:
+        """Delete layers of versions that nobody will boot again: one machine's, or everybody's."""
+        ...
+
 
 class LayerRequest(BaseModel):
     """One request on the control socket."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    layer: Literal["reset", "keep", "follow", "forget"]
-    mac: _Who
+    layer: Literal["reset", "keep", "follow", "forget", "forget-old"]
+    mac: _Who | None = None  # only what is old may be forgotten of all
     root: _Root | None = None
     force: bool = False
 
@@ -82,12 +86,17 @@ async def carry_out(line: bytes, commands: LayerCommands | None) -> LayerAnswer:
 
 
 async def _do(request: LayerRequest, commands: LayerCommands) -> str:
+    mac, root = request.mac, request.root
+    if request.layer == "forget-old":
+        return await commands.forget_old(mac, root, request.force)
+    if mac is None:
+        raise CannotDo("mac: Field required")
     match request.layer:
         case "reset":
-            return await commands.reset(request.mac, request.root, request.force)
+            return await commands.reset(mac, root, request.force)
         case "keep":
-            return await commands.keep(request.mac, request.root)
+            return await commands.keep(mac, root)
         case "follow":
-            return await commands.follow(request.mac, request.root)
+            return await commands.follow(mac, root)
         case "forget":
-            return await commands.forget(request.mac, request.root, request.force)
+            return await commands.forget(mac, root, request.force)

@@ -32,7 +32,7 @@ from appliance.nfs.export import (
 )
 from appliance.nfs.holdings import Holdings, why
 from appliance.nfs.layer import Layer, Record
-from appliance.nfs.room import NoRoom, candidates, is_outdated
+from appliance.nfs.room import NoRoom, candidates, is_outdated, of_old_versions
 from appliance.nfs.sizes import Size
 from appliance.nfs.storage import Storage, Unusable
 from appliance.nfs.told import Told, tell
@@ -81,6 +81,7 @@ class Layers:
         self._turn, self._wanting = threading.Lock(), threading.Lock()
         self._roots: tuple[PublishedRoot, ...] = ()
         self._default: str | None = None
+        self._current: set[tuple[str, str]] = set()  # versions, also of roots that are not served
         self._seen: dict[str, _Seen] = {}  # by holder
         self._asked: dict[tuple[str, str], None] = {}  # holders, with keys of roots they booted
         self._pending: set[str] = set()  # holders with something to be shown by settle()
@@ -161,6 +162,7 @@ class Layers:
             self._versions.forget({(root.name, root.id) for root in served})
             with self._change():
                 self._roots, self._default = served, default
+                self._current = {(root.key, root.id) for root in roots}
             self._keep_prepared()  # makes room
             if served and self._open_storage():
                 for root in sorted(served, key=lambda root: root.key != default):
@@ -266,6 +268,23 @@ class Layers:
             if layer.is_shared:  # whose path nobody asks for an address for
                 self._pending.add(layer.record.holder)
             self._seen.pop(layer.record.holder, None)
+
+    def forget_old(
+        self, who: str | None, root: str | None, force: bool = False
+    ) -> tuple[list[Layer], list[Layer]]:
+        """Throw away what was written to replaced versions, of all or of one machine or root.
+
+        Returns what goes, and what stays as machines run from it. Raises CannotDo.
+        """
+        with self._change() as holdings:
+            if not self._current:
+                raise CannotDo("there is no root: which versions are old is not known")
+            old = of_old_versions(holdings.staying(), self._current, who, root)
+            busy = [each for each in old if not force and holdings.is_busy(each)]
+            going = [each for each in old if each not in busy]
+            for layer in going:
+                holdings.doom(layer)
+        return going, busy
 
     # What follows
 

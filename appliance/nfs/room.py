@@ -62,3 +62,23 @@ def is_outdated(layer: Layer, wanted: Collection[tuple[str, str, str]], now: flo
         and not (record.used or record.keep or record.also)
         and now - record.last_seen >= BOOTING
     )
+
+
+def of_old_versions(
+    layers: Iterable[Layer],
+    versions: Collection[tuple[str, str]],
+    who: str | None,
+    root: str | None,
+) -> list[Layer]:
+    """Return the layers that nobody will boot again, of all or of `who`, of all roots or of one.
+
+    `versions` has key and version of each root that there is.
+    """
+    return [
+        each
+        for each in layers
+        if (each.record.key, each.record.version) not in versions
+        and not each.record.keep
+        and who in (None, each.who)
+        and root in (None, each.record.root)
+    ]

@@ -257,6 +257,34 @@ def test_what_all_machines_share_is_reset_by_what_the_table_calls_it(
     assert requests == [{"layer": "reset", "mac": "rw", "root": "fedora", "force": False}]
 
 
+@pytest.mark.parametrize(
+    ("words", "asked_for"),
+    [
+        (["--old"], {"layer": "forget-old", "mac": None, "root": None, "force": False}),
+        (
+            ["--old", "--force", MAC],
+            {"layer": "forget-old", "mac": MAC, "root": None, "force": True},
+        ),
+        ([MAC, "fedora"], {"layer": "forget", "mac": MAC, "root": "fedora", "force": False}),
+    ],
+)
+def test_what_is_old_is_forgotten_of_all_machines_and_all_else_of_one(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], asked_for: dict[str, Any]
+) -> None:
+    requests = asked(monkeypatch, {"ok": True, "message": "done"})
+    assert main.main(["machines", "forget", *words]) == 0
+    assert requests == [asked_for]
+
+
+def test_nobodys_layers_are_forgotten_unless_it_is_said_which(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    requests = asked(monkeypatch, {"ok": True, "message": "done"})
+    assert main.main(["machines", "forget"]) == 1
+    assert requests == []
+    assert "say whose layers: MAC, or --old" in capsys.readouterr().err
+
+
 def test_a_refusal_is_one_line_and_an_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

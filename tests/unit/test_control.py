@@ -41,6 +41,9 @@ class Layers:
     async def forget(self, mac: str, root: str | None, force: bool) -> str:
         return self._note("forget", mac, root, force)
 
+    async def forget_old(self, mac: str | None, root: str | None, force: bool) -> str:
+        return self._note("forget-old", mac, root, force)
+
 
 @pytest.fixture
 def answers(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
@@ -75,6 +78,8 @@ def request(**fields: object) -> str:
         ({"layer": "keep", "mac": MAC, "root": "fedora"}, ("keep", MAC, "fedora")),
         ({"layer": "follow", "mac": MAC, "root": "fedora"}, ("follow", MAC, "fedora")),
         ({"layer": "forget", "mac": MAC, "root": None}, ("forget", MAC, None, False)),
+        ({"layer": "forget-old", "force": True}, ("forget-old", None, None, True)),
+        ({"layer": "forget-old", "mac": MAC, "root": "lab"}, ("forget-old", MAC, "lab", False)),
     ],
 )
 def test_a_request_is_carried_out_and_answered_by_one_line(

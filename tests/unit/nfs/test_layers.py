@@ -23,6 +23,7 @@ from appliance.settings import Settings
 from tests.unit.builders import a_record, a_root
 
 MAC, HOLDER = "52:54:00:12:34:56", "52-54-00-12-34-56"
+OTHER_HOLDER, OLD = "52-54-00-12-34-57", "8899aabbccddeeff"
 ADDRESS = IPv4Address("192.168.10.7")
 
 
@@ -124,3 +125,78 @@ def test_what_all_machines_share_stays_on_no_version(
     assert asyncio.run(commands.reset("rw", None, False)) == (
         "rw: it gets a fresh layer of the root fedora"
     )
+
+
+def played_versions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
+    """Return layers of the version that is there, and of one before it."""
+    played = Played(
+        *(folder, monkeypatch),
+        a_layers_record(HOLDER),
+        a_layers_record(HOLDER, OLD, used=True),
+        a_layers_record("rw", OLD),
+        a_layers_record(OTHER_HOLDER, OLD, keep=True),
+        a_layers_record(HOLDER, OLD, root="suse", key="suse"),
+    )
+    played.layers._current = {("fedora", a_root().id)}
+    return played
+
+
+@pytest.mark.parametrize(
+    ("who", "root", "holders"),
+    [
+        (None, None, {f"/fedora/{OLD}/{HOLDER}", f"/fedora/{OLD}/rw", f"/suse/{OLD}/{HOLDER}"}),
+        (MAC, None, {f"/fedora/{OLD}/{HOLDER}", f"/suse/{OLD}/{HOLDER}"}),
+        (MAC, "fedora", {f"/fedora/{OLD}/{HOLDER}"}),
+        ("rw", None, {f"/fedora/{OLD}/rw"}),
+        ("52:54:00:00:00:01", None, set()),
+    ],
+)
+def test_layers_of_old_versions_are_forgotten_but_for_kept_ones(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    who: str | None,
+    root: str | None,
+    holders: set[str],
+) -> None:
+    played = played_versions(tmp_path, monkeypatch)
+    going, busy = played.layers.forget_old(who, root)
+    assert ({str(each.path) for each in going}, busy) == (holders, [])
+    assert played.doomed == holders
+
+
+def test_an_old_version_that_a_machine_runs_from_stays_unless_it_is_forced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = played_versions(tmp_path, monkeypatch)
+    path = PurePosixPath(f"/fedora/{OLD}/{HOLDER}")
+    played.busy = {path}
+    commands = Commands(played.layers, lambda: None)
+    assert asyncio.run(commands.forget_old(MAC, None, False)) == (
+        f"deleted: root suse {OLD}, layer of {MAC}; machines run from: root fedora {OLD}, layer of "
+        f"{MAC}"
+    )
+    assert str(path) not in played.doomed
+    assert asyncio.run(commands.forget_old(MAC, "fedora", True)) == (
+        f"deleted: root fedora {OLD}, layer of {MAC}"
+    )
+    assert str(path) in played.doomed
+    with pytest.raises(CannotDo, match=f"no layer of an old version is of {MAC} fedora"):
+        asyncio.run(commands.forget_old(MAC, "fedora", True))
+
+
+def test_before_it_is_known_which_roots_there_are_nothing_is_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = played_versions(tmp_path, monkeypatch)
+    played.layers._current = set()
+    with pytest.raises(CannotDo, match="which versions are old is not known"):
+        played.layers.forget_old(None, None)
+    assert played.doomed == set()
+
+
+def test_no_version_of_a_root_that_is_there_is_old_when_it_is_not_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = Played(tmp_path, monkeypatch, a_layers_record(HOLDER))
+    played.layers.want((replace(a_root(), formats=("cpio",)),))
+    assert played.layers.forget_old(None, None) == ([], [])
