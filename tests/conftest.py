@@ -9,6 +9,7 @@ from pathlib import Path
 
 import docker
 import docker.errors
+import hypothesis
 import pytest
 
 from tests.lab.lab import Lab
@@ -16,8 +17,12 @@ from tests.lab.project import Project, end_on_sigterm
 
 
 def pytest_configure() -> None:
-    """A test run that is ended takes its containers with it."""
+    """A test run that is ended takes its containers with it, and no example is timed."""
     end_on_sigterm()
+    # An example that takes 0.2 s is no fault: machines run beside it.
+    slow = hypothesis.HealthCheck.too_slow
+    hypothesis.settings.register_profile("bootdrop", deadline=None, suppress_health_check=[slow])
+    hypothesis.settings.load_profile("bootdrop")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
