@@ -187,6 +187,17 @@ class Holdings:
             machine = ("machines run", "them") if layer.is_shared else ("the machine runs", "it")
             raise CannotDo(f"{layer}: {machine[0]} from it: shut {machine[1]} down, or say --force")
 
+    def kept(self, key: str, holder: str) -> Layer | None:
+        """Return the layer of a root, by its key, that its holder is to stay on."""
+        return next(
+            (
+                each
+                for each in self.staying()
+                if (each.record.key, each.record.holder) == (key, holder) and each.record.keep
+            ),
+            None,
+        )
+
     def record(self, layer: Layer, **values: object) -> Layer:
         """Change what layer.json says. Raises OSError."""
         changed = layer.changed(**values)

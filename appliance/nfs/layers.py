@@ -332,7 +332,7 @@ class Layers:
         """Let go of the layers of replaced versions in which nobody has anything."""
         wanted = {(root.key, root.id, self._share(root)) for root in self._roots}
         holdings = self._holdings
-        for layer in self._holdings.staying():
+        for layer in holdings.staying():
             if (
                 is_outdated(layer, wanted, self._clock())
                 and not holdings.is_busy(layer)
@@ -385,7 +385,7 @@ class Layers:
         """Return the layer that a root's path is to show; None where there is none for now."""
         holdings = self._holdings
         path = layer_path(root.key, root.id, holder)
-        layer = self._kept(root.key, holder) or holdings.layers.get(path)
+        layer = holdings.kept(root.key, holder) or holdings.layers.get(path)
         if layer is None:
             return self._make(root, holder)
         if layer.path in holdings.doomed:
@@ -399,27 +399,21 @@ class Layers:
                 holdings.faults["seen"] = f"boot/machines: not noted who was seen: {why(error)}"
         return layer
 
-    def _kept(self, key: str, holder: str) -> Layer | None:
-        of = [
-            each
-            for each in self._holdings.staying()
-            if (each.record.key, each.record.holder) == (key, holder) and each.record.keep
-        ]
-        return of[0] if of else None
-
     def _show(self, path: PurePosixPath, layer: Layer, holder: str) -> None:
         """Have a path show a layer: now, after settle() where it shows another, or when it may."""
-        stage = self._holdings.stage
-        shown = stage.shown.get(path)
-        if shown == layer.path:
+        if self._holdings.stage.shown.get(path) == layer.path:
             return
+        if self._is_free(path, holder):
+            self._holdings.show(self._holdings.layers[layer.path], path)
+
+    def _is_free(self, path: PurePosixPath, holder: str) -> bool:
+        """Tell whether nothing is mounted at a path; what can be taken away is, by settle()."""
+        stage = self._holdings.stage
+        if path in stage.shown and not self._holdings.is_path_busy(path):
+            stage.withdraw(path)
         if path in stage.going:
             self._pending.add(holder)
-        elif shown is None:
-            self._holdings.show(self._holdings.layers[layer.path], path)
-        elif not self._holdings.is_path_busy(path):
-            stage.withdraw(path)
-            self._pending.add(holder)
+        return path not in stage.shown and path not in stage.going
 
     # Making
 
@@ -451,11 +445,12 @@ class Layers:
                 holdings.faults["tidy"] = f"{self._storage.name}: not tidied up: {why(error)}"
 
     def _make(self, root: PublishedRoot, holder: str) -> Layer | None:
-        """Make a layer; None where that cannot be, which is a fault."""
+        """Make a layer; None where that cannot be, which is a fault, or has to wait."""
         now, faults = self._clock(), self._holdings.faults
-        if not self._versions.is_ready(root):
-            return None
         path = layer_path(root.key, root.id, holder)
+        # What is shown there is a layer that was kept until now: its machine may run from it.
+        if not self._versions.is_ready(root) or not self._is_free(path, holder):
+            return None
         record = Record(
             root=root.name,
             key=root.key,

@@ -121,6 +121,7 @@ def test_a_kept_layer_is_what_newer_versions_show_until_told_otherwise(volume: V
     assert life.do("read", f"{new}/etc/more") == "one file system"
     life.do("want", volume.root(version=NEW))
     life.do("keep", MAC, "fedora", False)
+    assert exports(life) == {f"/{old}": "rw"}  # the servers drop the other first
     assert life.do("settle") is True
     assert life.do("read", f"{new}/etc/mine") is None
     assert life.do("read", f"{new}/etc/os-release") == f"fedora {NEW}"

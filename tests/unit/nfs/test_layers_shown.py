@@ -1,0 +1,93 @@
+"""What machines are shown, with what is mounted written down in place of mounts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from appliance.catalog.model import PublishedRoot
+from appliance.nfs.export import Export, layer_path
+from appliance.nfs.layer import Layer
+from appliance.nfs.layers import Layers
+from appliance.nfs.stage import Stage
+from appliance.nfs.storage import Volume
+from appliance.paths import Paths
+from appliance.settings import Settings
+from tests.unit.builders import a_root
+
+MAC, HOLDER = "52:54:00:12:34:56", "52-54-00-12-34-56"
+OLD, NEW = "00112233445566aa", "ffeeddccbbaa9988"
+
+
+@dataclass
+class Played:
+    """Layers on a volume, and what the kernel would have mounted, what hides the rest last."""
+
+    boot: Path
+    mounted: dict[PurePosixPath, list[PurePosixPath]] = field(default_factory=dict)
+    busy: set[PurePosixPath] = field(default_factory=set)
+    now: float = 1e9
+
+    def layers(self, **settings: object) -> Layers:
+        paths = replace(Paths(), boot=self.boot)
+        chosen = Settings.model_validate({"interface": "eth1"} | settings)
+        storage = Volume(paths)
+        storage.is_open = True
+        for shelf in storage.shelves:
+            shelf.open()
+
+        def is_busy(export: Export) -> bool:
+            return export.path in self.busy
+
+        layers = Layers(
+            paths, chosen, lambda *_: None, is_busy, storage=storage, clock=lambda: self.now
+        )
+        layers.works = True
+        return layers
+
+    def root(self, version: str = OLD) -> PublishedRoot:
+        (self.boot / "roots/fedora" / version / "tree").mkdir(parents=True, exist_ok=True)
+        return replace(a_root(), id=version, formats=("nfs",))
+
+
+@pytest.fixture
+def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
+    found = Played(tmp_path)
+
+    def show(stage: Stage, layer: Layer, path: PurePosixPath, *_: object) -> None:
+        found.mounted.setdefault(path, []).append(layer.path)
+        stage.shown[path] = layer.path
+
+    def unmount(stage: Stage, path: PurePosixPath) -> PurePosixPath:
+        found.mounted[path].pop()
+        return stage.going.pop(path)
+
+    monkeypatch.setattr(Stage, "show", show)
+    monkeypatch.setattr(Stage, "unmount", unmount)
+    return found
+
+
+def test_who_follows_again_gets_the_new_version_when_nothing_shows_the_kept_layer_there(
+    played: Played,
+) -> None:
+    layers = played.layers()
+    layers.want((played.root(),))
+    layers.machine_seen(MAC)
+    layers.keep(MAC, "fedora")
+    layers.want((played.root(NEW),))
+    old, new = (layer_path("fedora", version, HOLDER) for version in (OLD, NEW))
+    assert played.mounted == {old: [old], new: [old]}
+    # The machine runs: its root is not taken from under it.
+    played.busy = {new}
+    layers.keep(MAC, "fedora", False)
+    layers.settle()
+    assert played.mounted == {old: [old], new: [old]}
+    # The server has the kept layer at that path until it is told to drop it.
+    played.busy.clear()
+    layers.machine_seen(MAC)
+    assert [each.path for each in layers.exports()] == [old]
+    layers.settle()
+    assert played.mounted == {old: [old], new: [new]}
+    assert [each.path for each in layers.exports()] == [old, new]
