@@ -157,6 +157,7 @@ class Holdings:
             return
         self.faults.pop(str(layer.path), None)
         self.held_elsewhere -= {layer.path, *map(PurePosixPath, layer.record.also)}
+        self.over -= {layer.path}
         self.doomed.discard(layer.path)
         del self.layers[layer.path]
 
@@ -186,6 +187,11 @@ class Holdings:
         if not force and self.is_busy(layer):
             machine = ("machines run", "them") if layer.is_shared else ("the machine runs", "it")
             raise CannotDo(f"{layer}: {machine[0]} from it: shut {machine[1]} down, or say --force")
+
+    def has(self, layer: Layer) -> bool:
+        """Tell whether a layer is there still, and not a fresh one in its place."""
+        now = self.layers.get(layer.path)
+        return now is not None and now.record.made_at == layer.record.made_at
 
     def kept(self, key: str, holder: str) -> Layer | None:
         """Return the layer of a root, by its key, that its holder is to stay on."""

@@ -313,8 +313,9 @@ class Layers:
             places = {each.path: self._holdings.place(each) for each in layers}
         measured = self._holdings.measure(places)
         limit = self._settings.nfs_layer_size * _MIB
+        large = [each for each in layers if measured.get(each.path, Size(0, 0)).bytes > limit]
         with self._change() as holdings:
-            holdings.over = frozenset(path for path, each in measured.items() if each.bytes > limit)
+            holdings.over = frozenset(each.path for each in large if holdings.has(each))
             self._drop_outdated()
         return measured
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
 from appliance.catalog.model import PublishedRoot
 from appliance.nfs.export import Export, layer_path
+from appliance.nfs.holdings import Holdings
 from appliance.nfs.layer import Layer
 from appliance.nfs.layers import Layers
+from appliance.nfs.overlay import Place
 from appliance.nfs.stage import Stage
 from appliance.nfs.storage import Volume
 from appliance.paths import Paths
@@ -91,3 +94,35 @@ def test_who_follows_again_gets_the_new_version_when_nothing_shows_the_kept_laye
     layers.settle()
     assert played.mounted == {old: [old], new: [new]}
     assert [each.path for each in layers.exports()] == [old, new]
+
+
+def test_a_fresh_layer_can_be_written_at_once_whatever_the_one_before_it_had(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = played.layers(nfs_layer_size=16)
+    layers.want((played.root(),))
+    layers.machine_seen(MAC)
+    (layer,) = layers.layers()
+    (layer.folder / "upper/large").write_bytes(bytes(17 << 20))
+    layers.sizes()
+    assert [each.writable for each in layers.exports()] == [False]
+
+    def reset() -> None:
+        played.now += 1
+        layers.reset(MAC, "fedora")
+        layers.settle()
+
+    reset()
+    assert [each.writable for each in layers.exports()] == [True]
+    # Also where it is measured meanwhile, which takes minutes.
+    measure = Holdings.measure
+
+    def meanwhile(holdings: Holdings, places: dict[PurePosixPath, Place]) -> Any:  # noqa: ANN401
+        (holdings.layers[layer.path].folder / "upper/large").write_bytes(bytes(17 << 20))
+        sizes = measure(holdings, places)
+        reset()
+        return sizes
+
+    monkeypatch.setattr(Holdings, "measure", meanwhile)
+    layers.sizes()
+    assert [each.writable for each in layers.exports()] == [True]
