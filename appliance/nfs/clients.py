@@ -102,6 +102,34 @@ class _Session:
     told_certain: set[PurePosixPath] = field(default_factory=set)  # and that it has
 
 
+class _Exports:
+    """What machines may mount at one moment, by whose it is: there may be thousands of both."""
+
+    def __init__(self, exports: Iterable[Export]) -> None:
+        self.paths = frozenset(each.path for each in exports)
+        self._by_holder: dict[str, set[PurePosixPath]] = {}
+        for path in self.paths:
+            self._by_holder.setdefault(path.name, set()).add(path)
+        self.shared = self._of(*EVERYBODY)
+
+    def own(self, session: _Session) -> set[PurePosixPath]:
+        """Return the paths that are a machine's own."""
+        default = default_path(session.address)
+        own = self._of(holder_of(session.mac)) if session.mac else set()
+        return own | {default} if default in self.paths else own
+
+    def _of(self, *holders: str) -> set[PurePosixPath]:
+        return {path for each in holders for path in self._by_holder.get(each, ())}
+
+
+@dataclass(frozen=True)
+class _Busy:
+    """What machines have mounted, or may have."""
+
+    paths: frozenset[PurePosixPath] = frozenset()
+    holders: frozenset[str] = frozenset()  # any of whose layers may be: a default path shows one
+
+
 class Clients:
     """Everybody who has something mounted, and for a day who had. `clock` gives epoch seconds."""
 
@@ -115,6 +143,7 @@ class Clients:
         # the bytes that came by each until the first look after that.
         self._stale: dict[str, int | None] = {}
         self._sockets: dict[IPv4Address, set[str]] = {}
+        self._busy = _Busy()
 
     # --- what is heard
 
@@ -124,12 +153,14 @@ class Clients:
 
     def boots(self, mac: str) -> list[Change]:
         """Take in that a machine's firmware asked for an address: what it had mounted is over."""
-        return [
+        changes = [
             change
-            for session in list(self._sessions.values())
-            if session.mac == mac and session.state != "gone"
+            for session in self._present()
+            if session.mac == mac
             for change in self._end(session)
         ]
+        self._note_busy()
+        return changes
 
     def hear(self, happening: Happening) -> None:
         """Take in what a server logged; what follows from it is told at the next look."""
@@ -156,15 +187,16 @@ class Clients:
         """Take in what is seen now; return who came and who went."""
         now = self._clock()
         self._count(sight.connections, now)
-        changes: list[Change] = []
+        exports, changes = _Exports(sight.exports), list[Change]()
         for session in list(self._sessions.values()):
             if session.state == "gone":
                 if now - session.seen > _FORGOTTEN_AFTER:
                     del self._sessions[session.address]
                 continue
-            self._recognise(session, sight)
+            self._recognise(session, sight, exports)
             changes += self._told(session)
             changes += self._without_connection(session, now)
+        self._note_busy()
         return changes
 
     def _count(self, connections: Iterable[Connection], now: float) -> None:
@@ -217,7 +249,7 @@ class Clients:
         if session.told or session.told_certain:
             yield Change(_client(session), "gone")
 
-    def _recognise(self, session: _Session, sight: Sight) -> None:
+    def _recognise(self, session: _Session, sight: Sight, exports: _Exports) -> None:
         """Find out who a machine is, what it mounted and by which version."""
         address = session.address
         session.looks += 1
@@ -228,7 +260,7 @@ class Clients:
             elif session.looks > 1:
                 session.version = session.version or "3"
         session.used |= sight.uses.get(address, frozenset())
-        session.paths, session.certain = _mounted(session, sight)
+        session.paths, session.certain = _mounted(session, sight, exports)
 
     @staticmethod
     def _told(session: _Session) -> Iterator[Change]:
@@ -270,42 +302,43 @@ class Clients:
 
         The kernel's default path shows one of the machine's own layers, so that all of them may be.
         """
-        return any(
-            export.path in session.paths
-            or (default_path(session.address) in session.paths and _is_own(export.path, session))
-            for session in self._present()
+        busy = self._busy
+        return export.path in busy.paths or export.path.name in busy.holders
+
+    def _note_busy(self) -> None:
+        present = self._present()
+        self._busy = _Busy(
+            frozenset(path for session in present for path in session.paths),
+            frozenset(
+                holder_of(session.mac)
+                for session in present
+                if session.mac and default_path(session.address) in session.paths
+            ),
         )
 
     def _present(self) -> list[_Session]:
-        # list: at once, so that a session that begins meanwhile disturbs nobody.
-        return [each for each in list(self._sessions.values()) if each.state != "gone"]
+        return [each for each in self._sessions.values() if each.state != "gone"]
 
 
-def _mounted(session: _Session, sight: Sight) -> tuple[tuple[PurePosixPath, ...], bool]:
+def _mounted(
+    session: _Session, sight: Sight, exports: _Exports
+) -> tuple[tuple[PurePosixPath, ...], bool]:
     """Return what a machine has mounted, and whether that is certain.
 
     What was logged and what it has open itself is, and stays so; else it is one of those that it
     may mount, of which some may be open.
     """
-    known = {each.path for each in sight.exports}
-    certain = (session.logged | session.used) & known
+    certain = (session.logged | session.used) & exports.paths
     if certain:
         return tuple(sorted(certain)), True
-    if session.certain and known.issuperset(session.paths):
+    if session.certain and exports.paths.issuperset(session.paths):
         return session.paths, True
-    own = {path for path in known if _is_own(path, session)}
-    shared = {path for path in known if path.name in EVERYBODY}
+    own, shared = exports.own(session), exports.shared
     session.opened |= (own | shared) & sight.opened
     opened = session.opened & (own | shared)
     likely = own & opened or opened or own or shared
     is_certain = len(likely) == 1 and (likely <= own & opened or likely == own | shared)
     return tuple(sorted(likely)), is_certain
-
-
-def _is_own(path: PurePosixPath, session: _Session) -> bool:
-    if path == default_path(session.address):
-        return True
-    return session.mac != "" and path.name == holder_of(session.mac)
 
 
 def _client(session: _Session) -> Client:
