@@ -91,6 +91,7 @@ class NfsRoots:
         self._hosts_rpcbind = False
         self._network: Network | None = None
         self._exports: tuple[Export, ...] = ()
+        self._numbers = export_numbers.ExportNumbers(paths.nfs_state)
         self._served: dict[PurePosixPath, UUID] = {}  # what the server was told last
         self._in_use_at_start: Mapping[str, tuple[str, ...]] = versions_on(self._storage.shelves)
         self._in_use: Mapping[str, tuple[str, ...]] = self._in_use_at_start
@@ -421,12 +422,12 @@ class NfsRoots:
         """Return what is to be served: where new numbers cannot be noted, what has one already."""
         exports, folder = self.layers.exports(), self._paths.nfs_state
         try:
-            numbered = export_numbers.numbered(exports, folder)
+            numbered = self._numbers.numbered(exports)
         except (OSError, ValueError) as error:
             said = error.strerror if isinstance(error, OSError) else error
             self._fault("numbers", f"{folder}: no new root over NFS is served: {said}")
             self._settling.within(_ANOTHER_CHOICE)
-            return export_numbers.known_ones(exports, folder)
+            return self._numbers.known_ones(exports)
         self._fault("numbers", None)
         return numbered
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
@@ -127,7 +128,8 @@ class Ganesha(Daemon):
         """
         assert situation.network is not None
         server, exports = situation.network.server, situation.nfs.exports
-        known = [export for export in self._proven if export in exports]
+        served = frozenset(exports)
+        known = [export for export in self._proven if export in served]
         new = [export for export in exports if export not in self._proven]
         failed = await asyncio.to_thread(_look, server, _versions(situation), (*new, *known[:1]))
         seen = [export for export in (*new, *known[:1]) if export not in failed]
@@ -181,12 +183,12 @@ def _own_folder(situation: Situation) -> Path:
 def _faults(situation: Situation) -> Iterator[str]:
     """Say what is wrong with the exports, as they are mounted at this moment."""
     file_systems: dict[int, tuple[int, PurePosixPath]] = {}
-    numbers = [export.number for export in situation.nfs.exports]
+    numbers = Counter(export.number for export in situation.nfs.exports)
     for export in situation.nfs.exports:
         where = situation.nfs.mounted(situation.paths.exports, export)
         if not _SAFE_PATH.fullmatch(str(where)):
             yield f"{export.path}: a path that cannot be written down"
-        elif not 0 < export.number < 1 << 16 or numbers.count(export.number) > 1:
+        elif not 0 < export.number < 1 << 16 or numbers[export.number] > 1:
             yield f"{export.path}: has no number of its own, but {export.number}"
         elif not os.path.ismount(where):
             # What lies below would be served: all of the file system of mount points.

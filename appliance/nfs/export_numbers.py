@@ -20,26 +20,41 @@ _FIRST, _LAST = 1, 65534
 _RECORD = PurePosixPath("export-numbers.json")
 
 
-def numbered(exports: Iterable[Export], folder: Path) -> tuple[Export, ...]:
-    """Return exports with their numbers, which are on record in `folder` when this returns.
+class ExportNumbers:
+    """The numbers on record in `folder`, to which nobody else writes: they are read once.
 
-    Raises OSError when the record cannot be written, ValueError when there are too many exports.
+    There may be all of them, as also machines that somebody makes up get theirs.
     """
-    exports = tuple(exports)
-    known = recorded(read_file(folder, _RECORD))
-    given = given_numbers(known, [export.fsid for export in exports])
-    if given != known:
-        text = json.dumps({str(fsid): number for fsid, number in given.items()}, indent=0)
-        replace_file(folder, _RECORD, text.encode())
-    return tuple(replace(export, number=given[export.fsid]) for export in exports)
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: Mapping[uuid.UUID, int] | None = None
 
-def known_ones(exports: Iterable[Export], folder: Path) -> tuple[Export, ...]:
-    """Return those of exports that have numbers on record, with them; nothing is written."""
-    known = recorded(read_file(folder, _RECORD))
-    return tuple(
-        replace(export, number=known[export.fsid]) for export in exports if export.fsid in known
-    )
+    def numbered(self, exports: Iterable[Export]) -> tuple[Export, ...]:
+        """Return exports with their numbers, which are on record when this returns.
+
+        Raises OSError when the record cannot be written, ValueError when there are too many
+        exports.
+        """
+        exports, known = tuple(exports), self._known()
+        if any(export.fsid not in known for export in exports):
+            given = given_numbers(known, [export.fsid for export in exports])
+            text = json.dumps({str(fsid): number for fsid, number in given.items()}, indent=0)
+            replace_file(self._folder, _RECORD, text.encode())
+            self._read = given
+        return self.known_ones(exports)
+
+    def known_ones(self, exports: Iterable[Export]) -> tuple[Export, ...]:
+        """Return those of exports that have numbers on record, with them; nothing is written."""
+        known = self._known()
+        return tuple(
+            replace(export, number=known[export.fsid]) for export in exports if export.fsid in known
+        )
+
+    def _known(self) -> Mapping[uuid.UUID, int]:
+        if self._read is None:
+            self._read = recorded(read_file(self._folder, _RECORD))
+        return self._read
 
 
 def given_numbers(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.nfs.export_numbers import given_numbers, numbered, recorded
+from appliance.nfs.export_numbers import ExportNumbers, given_numbers, recorded
 from tests.unit.builders import an_export
 
 FIRST, SECOND, THIRD = (uuid.UUID(int=65534 * factor) for factor in (1, 2, 3))
@@ -53,9 +53,9 @@ def test_what_is_no_record_is_none(content: bytes | None) -> None:
 
 def test_a_record_outlives_whoever_made_it(tmp_path: Path) -> None:
     exports = (an_export("/a/1/rw", number=0), an_export("/a/1/ro", number=0, writable=False))
-    first = numbered(exports, tmp_path)
+    first = ExportNumbers(tmp_path).numbered(exports)
     assert [export.path for export in first] == [export.path for export in exports]
-    assert numbered(reversed(exports), tmp_path) == tuple(reversed(first))
+    assert ExportNumbers(tmp_path).numbered(reversed(exports)) == tuple(reversed(first))
 
 
 def test_a_full_record_is_read_and_kept_in_no_time() -> None:
@@ -64,3 +64,13 @@ def test_a_full_record_is_read_and_kept_in_no_time() -> None:
     begun = time.process_time()
     assert given_numbers(recorded(content), list(full)[:300]) == full
     assert time.process_time() - begun < 3  # the orchestrator waits; it was two minutes
+
+
+def test_a_full_record_holds_nobody_up_when_nothing_new_is_asked_for(tmp_path: Path) -> None:
+    known = {str(uuid.uuid5(FIRST, str(number))): number for number in range(2, 65535)}
+    (tmp_path / "export-numbers.json").write_text(json.dumps(known))
+    numbers = ExportNumbers(tmp_path)
+    first = numbers.numbered([an_export(number=0)])
+    begun = time.process_time()
+    assert {numbers.numbered([an_export(number=0)]) for _ in range(100)} == {first}
+    assert time.process_time() - begun < 3  # for each lease; read again each time it was 30

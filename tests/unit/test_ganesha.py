@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -256,6 +257,19 @@ def test_each_new_export_is_seen_once_and_then_one_in_each_round(
         asyncio.run(ganesha.probe(serving(*exports)))
         rounds.append([path[1] for version, path in noted if version == 4])
     assert rounds == [["a", "b"], ["a"], ["b"], ["c", "a"], ["b"]]
+
+
+def test_a_probe_among_thousands_of_exports_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks(monkeypatch, {})
+    ganesha = Ganesha()
+    holders = [f"52-54-00-00-{number >> 8:02x}-{number & 255:02x}" for number in range(4000)]
+    situation = serving(*(an_export(f"/fedora/1/{holder}") for holder in holders))
+    asyncio.run(ganesha.probe(situation))
+    begun = time.process_time()
+    asyncio.run(ganesha.probe(situation))
+    assert time.process_time() - begun < 1  # 0.03; where each is looked for in all, 5
 
 
 def test_one_export_that_fails_is_told_while_others_are_served(
