@@ -21,7 +21,7 @@ PROC = Path("/proc")
 
 # Anybody can be a client as often as he likes: so many are looked at.
 _MOST = 4096
-_LONGEST = 64 * 1024  # bytes of a client's file
+_LONGEST_OF_A_CLIENT = 64 * 1024  # bytes
 # Linux names itself so (fs/nfs/nfs4proc.c, nfs4_init_uniform_client_string); after `ADDRESS-(`.
 _MINOR = re.compile(r"Linux NFSv(?P<version>4\.\d) ")
 _GANESHA_CLIENT = re.compile(r"(?P<address>[0-9a-f:.]+)-\(\d+:(?P<name>.*)", re.DOTALL)
@@ -51,7 +51,7 @@ def kernel_clients(
     uses: dict[IPv4Address, frozenset[PurePosixPath]] = {}
     for client in _entries(nfsd / "clients"):
         fields: dict[str, str] = {}
-        for match in _INFO.finditer(text(client / "info")):
+        for match in _INFO.finditer(text(client / "info", _LONGEST_OF_A_CLIENT)):
             fields |= {name: value for name, value in match.groupdict().items() if value}
         address = ipv4(fields.get("address", ""))
         if address is None:
@@ -59,7 +59,7 @@ def kernel_clients(
         versions[address] = f"4.{fields.get('minor', '0')}"
         opened = {
             path
-            for match in _SUPERBLOCK.finditer(text(client / "states"))
+            for match in _SUPERBLOCK.finditer(text(client / "states", _LONGEST_OF_A_CLIENT))
             for path in devices.get(f"{int(match['major'], 16)}:{int(match['minor'], 16)}", ())
         }
         uses[address] = uses.get(address, frozenset()) | opened
@@ -146,10 +146,10 @@ def _entries(folder: Path) -> Iterator[Path]:
         yield from islice(folder.iterdir(), _MOST)
 
 
-def text(path: Path) -> str:
-    """Return a file of the kernel's, or its first 64 KiB; "" where it cannot be read."""
+def text(path: Path, longest: int = -1) -> str:
+    """Return a file of the kernel's, or its first `longest` bytes; "" where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(_LONGEST).decode("utf-8", "replace")
+            return file.read(longest).decode("utf-8", "replace")
     except OSError:  # the client or the file went while it was looked at
         return ""

@@ -105,3 +105,24 @@ IP address       HW type     Flags       HW address            Mask     Device
 192.168.10.7     0x20        0x2         80:00:02:08:fe:80:00:00:00:00     *        ib0
 """
     assert evidence.hardware_addresses(arp) == {MACHINE: "52:54:00:12:34:56"}
+
+
+def test_every_mount_is_seen_where_there_are_thousands(tmp_path: Path) -> None:
+    """A layer's line has some 400 characters: 64 KiB are 160 of them."""
+    line = f"9 8 0:{{0}} / {EXPORTS}/lab/0011223344556677/{{0}} rw - overlay o {'x' * 300}\n"
+    table = tmp_path / "mountinfo"
+    table.write_text("".join(line.format(number) for number in range(5000)))
+    assert len(evidence.mounted_exports(evidence.text(table), EXPORTS)) == 5000
+    files = tmp_path / "fdinfo"
+    files.mkdir()
+    for number in range(2):
+        (files / str(number)).write_text("mnt_id:\t9\n")
+    last = PurePosixPath("/lab/0011223344556677/4999")
+    assert evidence.ganesha_opens(tmp_path, EXPORTS) == frozenset({last})
+
+
+def test_of_what_a_machine_can_make_longer_so_much_is_read_and_no_more(tmp_path: Path) -> None:
+    states = STATE.format(device="00:3e", name="x" * 200) * 500
+    a_kernel_client(tmp_path, 1, MACHINE, states + STATE.format(device="00:40", name="x"))
+    mounts = evidence.mounted_exports(MOUNTINFO, EXPORTS)
+    assert evidence.kernel_clients(tmp_path, mounts)[1] == {MACHINE: frozenset(mounts["0:62"])}
