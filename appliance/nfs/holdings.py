@@ -43,6 +43,7 @@ class Holdings:
         self.over: frozenset[PurePosixPath] = frozenset()  # layers that machines may only read
         self.held_elsewhere: set[PurePosixPath] = set()  # paths whose layer another mount has
         self.faults: dict[str, str] = {}
+        self.is_open = False
 
     # The start
 
@@ -67,6 +68,7 @@ class Holdings:
                 self.doomed.add(layer.path)
         for path in there - self.stage.shown.keys():  # a crash came in between
             self.stage.going[path] = path
+        self.is_open = True
 
     def resume(self, layer: Layer, there: frozenset[PurePosixPath] = frozenset()) -> None:
         """Show a layer wherever it was shown before; `there` are paths with an unknown mount."""

@@ -356,7 +356,7 @@ class Layers:
     def _align(self, holder: str, *, starts: bool = False) -> None:
         """Show a machine, or everybody, what they should find; make what is not there."""
         address = self._seen[holder].address if holder in self._seen else None
-        for root in self._roots:
+        for root in self._roots if self._holdings.is_open else ():
             shared = EVERYBODY.get(self._share(root))
             if holder in EVERYBODY.values() and shared != holder:
                 continue
@@ -420,7 +420,7 @@ class Layers:
 
     def _open_storage(self) -> bool:
         """Have a place for layers, which is made when the first root is to be served."""
-        if not self.works or self._storage.is_open:
+        if not self.works or self._holdings.is_open:
             return self.works
         try:
             self._storage.open()
@@ -436,6 +436,8 @@ class Layers:
 
     def _keep_prepared(self) -> None:
         """Delete what was prepared for versions that are gone and have no layer any more."""
+        if not self._holdings.is_open:  # which have one is not known
+            return
         with self._turn:
             records = [each.record for each in self._holdings.layers.values()]
             kept = {(root.name, root.id) for root in self._roots}

@@ -60,7 +60,7 @@ def test_a_machine_finds_its_root_on_a_volume_too_full_to_note_that_it_was_seen(
         storage=Volume(paths),
     )
     layers._roots, layers._default = (root,), root.key
-    layers._holdings.layers = {layer.path: layer}
+    layers._holdings.layers, layers._holdings.is_open = {layer.path: layer}, True
     layers.machine_seen(MAC, ADDRESS)
     assert [each.path for each in layers.exports()] == [layer.path, default_path(ADDRESS)]
     assert any("No space left on device" in each for each in layers.notices)
@@ -86,6 +86,7 @@ class Played:
         found = [Layer(record, folder) for record in records]
         self.layers._roots = (a_root(),)
         self.layers._holdings.layers = {each.path: each for each in found}
+        self.layers._holdings.is_open = True
         for each in found:
             self.layers._holdings.stage.shown[each.path] = each.path
 

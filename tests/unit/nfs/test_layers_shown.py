@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,7 +34,7 @@ class Played:
     busy: set[PurePosixPath] = field(default_factory=set)
     now: float = 1e9
 
-    def layers(self, **settings: object) -> Layers:
+    def layers(self, *, is_open: bool = True, **settings: object) -> Layers:
         paths = replace(Paths(), boot=self.boot)
         chosen = Settings.model_validate({"interface": "eth1"} | settings)
         storage = Volume(paths)
@@ -47,7 +48,7 @@ class Played:
         layers = Layers(
             paths, chosen, lambda *_: None, is_busy, storage=storage, clock=lambda: self.now
         )
-        layers.works = True
+        layers.works, layers._holdings.is_open = True, is_open
         return layers
 
     def root(self, version: str = OLD) -> PublishedRoot:
@@ -70,6 +71,10 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
     monkeypatch.setattr(Stage, "show", show)
     monkeypatch.setattr(Stage, "unmount", unmount)
     return found
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "layer.json")
 
 
 def test_who_follows_again_gets_the_new_version_when_nothing_shows_the_kept_layer_there(
@@ -126,3 +131,32 @@ def test_a_fresh_layer_can_be_written_at_once_whatever_the_one_before_it_had(
     monkeypatch.setattr(Holdings, "measure", meanwhile)
     layers.sizes()
     assert [each.writable for each in layers.exports()] == [True]
+
+
+def test_no_version_is_deleted_and_no_layer_made_before_it_is_known_which_there_are(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[set[tuple[str, str]]] = []
+    monkeypatch.setattr(Volume, "keep", lambda _, versions: kept.append(set(versions)))
+    monkeypatch.setattr(Volume, "begin", lambda _: "as ever")
+    monkeypatch.setattr(Stage, "open", lambda _: frozenset())
+    before = played.layers()
+    before.want((played.root(),))
+    before.machine_seen(MAC)
+    kept.clear()
+    again = played.layers(is_open=False)
+    with monkeypatch.context() as broken:
+        broken.setattr(Stage, "open", full)
+        with pytest.raises(OSError, match="No space left"):
+            again.start()
+        again.want((played.root(NEW),))
+        again.sweep()
+        again.machine_seen(MAC)
+        assert (kept, again.exports()) == ([], ())
+        assert [each.record.version for each in again.layers()] == [OLD]
+        assert any("No space left on device" in each for each in again.notices)
+    again.want((played.root(NEW),))
+    again.machine_seen(MAC)
+    assert [each.record.version for each in again.layers()] == [OLD, NEW]
+    assert kept == [{("fedora", OLD), ("fedora", NEW)}]
+    assert again.notices == ()

@@ -66,7 +66,7 @@ def test_the_default_root_comes_first(tmp_path: Path) -> None:
         lambda _: False,
         storage=storage,
     )
-    layers.works = storage.is_open = True
+    layers.works = storage.is_open = layers._holdings.is_open = True
     roots = (a_root("one"), a_root("two"), a_root("three"))
     after: list[int] = []
     layers.want(roots, roots[2].key, lambda: after.append(len(storage.asked)))
