@@ -178,7 +178,7 @@ class Shelf:
         try:
             overlay.make(tree, aside)
             layer = Layer(record, aside)
-            self._write(layer)
+            _write(layer)
             for parent in (folder.parent.parent, folder.parent):
                 parent.mkdir(mode=0o700, exist_ok=True)
             os.rename(aside, folder)
@@ -192,16 +192,7 @@ class Shelf:
 
         Raises OSError.
         """
-        self._write(layer, sync=True)
-
-    def _write(self, layer: Layer, *, sync: bool = False) -> None:
-        aside = layer.folder / f".{RECORD}.new"
-        with open(aside, "wb") as file:
-            file.write(layer.record.model_dump_json(indent=1).encode() + b"\n")
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.rename(aside, layer.folder / RECORD)
+        _write(layer)
 
     def put_aside(self, layer: Layer) -> None:
         """Take a layer that is not mounted away by one rename; sweep() deletes it.
@@ -229,6 +220,16 @@ class Shelf:
 def shelf_of(shelves: Iterable[Shelf], holder: str) -> Shelf:
     """Return the shelf that a holder's layers lie on."""
     return next(each for each in shelves if each.takes(holder))
+
+
+def _write(layer: Layer) -> None:
+    """Write layer.json, on the disk before it is seen: a power cut must not leave an empty one."""
+    aside = layer.folder / f".{RECORD}.new"
+    with open(aside, "wb") as file:
+        file.write(layer.record.model_dump_json(indent=1).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(aside, layer.folder / RECORD)
 
 
 def remove_tree(folder: Path) -> None:

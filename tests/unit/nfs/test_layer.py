@@ -194,3 +194,24 @@ def test_a_part_of_the_volume_stays_free(
         assert refused, reason
     else:
         assert not refused
+
+
+def test_a_layer_is_seen_when_what_it_is_lies_on_the_disk(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut would leave an empty layer.json, and a machine without a root for good."""
+    did: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(file: int) -> None:
+        fsync(file)
+        did.append(f"fsync {Path(os.readlink(f'/proc/self/fd/{file}')).name}")
+
+    def renamed(source: Path, target: Path) -> None:
+        rename(source, target)
+        did.append(f"rename to {target.name}")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    shelf.make(a_record(), tmp_path / "tree")
+    assert did == ["fsync .layer.json.new", "rename to layer.json", f"rename to {VERSION}"]
