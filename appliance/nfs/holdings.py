@@ -43,6 +43,7 @@ class Holdings:
         self.over: frozenset[PurePosixPath] = frozenset()  # layers that machines may only read
         self.held_elsewhere: set[PurePosixPath] = set()  # paths whose layer another mount has
         self.faults: dict[str, str] = {}
+        self.unmade: dict[PurePosixPath, str] = {}  # why there is none, for those asked for last
         self.is_open = False
 
     # The start

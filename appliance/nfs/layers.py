@@ -46,6 +46,7 @@ _LAST_SEEN_EVERY = 3600.0  # seconds; it is for people, and not worth a write fo
 _SEEN_LATELY = 900.0
 # With no more of them, a machine has a layer of each root as soon as it is seen.
 _FEW_ROOTS = 4
+_MOST_UNMADE = 10  # of which it is told why; anybody can make up machines
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ class Layers:
         with self._wanting:
             served = tuple(root for root in roots if "nfs" in root.formats)
             self._versions.forget({(root.name, root.id) for root in served})
-            with self._change():
+            with self._change() as holdings:
+                holdings.unmade.clear()
                 self._roots, self._default = served, default
                 self._current = {(root.key, root.id) for root in roots}
             self._keep_prepared()  # makes room
@@ -469,10 +471,11 @@ class Layers:
             faults["room"] = str(reason)
             return None
         except OSError as error:
-            faults[str(path)] = f"root {root.name}: no layer for {holder}: {why(error)}"
+            said = f"root {root.name}: no layer for {holder}: {why(error)}"
+            put(self._holdings.unmade, path, said, _MOST_UNMADE)
             return None
         faults.pop("room", None)
-        faults.pop(str(path), None)
+        self._holdings.unmade.pop(path, None)
         return layer
 
     def _make_room(self, holder: str) -> None:

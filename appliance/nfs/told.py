@@ -32,7 +32,7 @@ def tell(holdings: Holdings, layer_size: int) -> Told:
         exports=tuple(map(holdings.export, sorted(holdings.stage.shown))),
         in_use=versions_in_use(holdings.layers.values()),
         layers=tuple(holdings.layers[path] for path in sorted(staying)),
-        notices=tuple(holdings.faults.values()) + grown,
+        notices=(*holdings.faults.values(), *holdings.unmade.values(), *grown),
     )
 
 

@@ -160,3 +160,22 @@ def test_no_version_is_deleted_and_no_layer_made_before_it_is_known_which_there_
     assert [each.record.version for each in again.layers()] == [OLD, NEW]
     assert kept == [{("fedora", OLD), ("fedora", NEW)}]
     assert again.notices == ()
+
+
+def test_machines_that_somebody_makes_up_fill_no_list_of_what_is_wrong(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = played.layers(nfs_layers=60000)
+    layers.want((played.root(),))
+    with monkeypatch.context() as broken:
+        broken.setattr(Holdings, "make", full)
+        for number in range(300):
+            layers.machine_seen(f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}")
+        layers.machine_seen(MAC)
+        assert len(layers.notices) == 10
+        said = f"root fedora: no layer for {HOLDER}: layer.json: No space left on device"
+        assert layers.notices[-1] == said
+    layers.machine_seen(MAC)
+    assert len(layers.notices) == 9
+    layers.want((played.root(NEW),))
+    assert layers.notices == ()
