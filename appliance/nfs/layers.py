@@ -394,7 +394,7 @@ class Layers:
         if layer.path in holdings.doomed:
             self._pending.add(holder)
             return None
-        if self._clock() - layer.record.last_seen >= _LAST_SEEN_EVERY:
+        if not 0 <= self._clock() - layer.record.last_seen < _LAST_SEEN_EVERY:
             try:
                 layer = holdings.record(layer, last_seen=self._clock())
                 holdings.faults.pop("seen", None)

@@ -24,9 +24,14 @@ def candidates(layers: Iterable[Layer], now: float) -> list[Layer]:
         each
         for each in layers
         if not (each.is_shared or each.record.used or each.record.keep)
-        and now - each.record.last_seen >= BOOTING
+        and not _is_booting(each, now)
     )
     return sorted(unused, key=lambda each: (each.record.last_seen, each.path))
+
+
+def _is_booting(layer: Layer, now: float) -> bool:
+    # What is seen later than now was seen before the clock was set.
+    return 0 <= now - layer.record.last_seen < BOOTING
 
 
 def lacking(folder: Path) -> tuple[int, int]:
@@ -60,7 +65,7 @@ def is_outdated(layer: Layer, wanted: Collection[tuple[str, str, str]], now: flo
     return (
         (record.key, record.version, share) not in wanted
         and not (record.used or record.keep or record.also)
-        and now - record.last_seen >= BOOTING
+        and not _is_booting(layer, now)
     )
 
 

@@ -179,3 +179,17 @@ def test_machines_that_somebody_makes_up_fill_no_list_of_what_is_wrong(
     assert len(layers.notices) == 9
     layers.want((played.root(NEW),))
     assert layers.notices == ()
+
+
+def test_a_clock_that_was_wrong_keeps_no_layer_from_making_room(played: Played) -> None:
+    """A host without a battery for its clock had another day when the layer was made."""
+    layers = played.layers(nfs_layers=1)
+    layers.want((played.root(),))
+    layers.machine_seen(MAC)
+    played.now -= 1e6
+    layers.machine_seen("52:54:00:12:34:57")
+    assert [each.mac for each in layers.layers()] == ["52:54:00:12:34:57"]
+    # Of one that is seen again, the time is noted by the clock that there is now.
+    played.now -= 1e6
+    layers.machine_seen("52:54:00:12:34:57")
+    assert [each.record.last_seen for each in layers.layers()] == [played.now]
