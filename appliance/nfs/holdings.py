@@ -42,6 +42,7 @@ class Holdings:
         self.doomed: set[PurePosixPath] = set()  # layers to be deleted
         self.over: frozenset[PurePosixPath] = frozenset()  # layers that machines may only read
         self.held_elsewhere: set[PurePosixPath] = set()  # paths whose layer another mount has
+        self.unnoted: set[PurePosixPath] = set()  # layers whose record is behind
         self.faults: dict[str, str] = {}
         self.unmade: dict[PurePosixPath, str] = {}  # why there is none, for those asked for last
         self.is_open = False
@@ -111,14 +112,33 @@ class Holdings:
         self.held_elsewhere.discard(path)
         try:
             self.stage.show(layer, path, self.place(layer).tree)
-            if path != layer.path and str(path) not in layer.record.also:
-                self.record(layer, also=(*layer.record.also, str(path)))
         except OSError as error:
             if error.errno == errno.EBUSY:
                 self.held_elsewhere.add(path)
             self.faults[str(path)] = f"{layer}: not served: {why(error)}"
-        else:
-            self.faults.pop(str(path), None)
+            return
+        self.faults.pop(str(path), None)
+        if path != layer.path and str(path) not in layer.record.also:
+            self._note_paths(layer, (*layer.record.also, str(path)))
+
+    def _note_paths(self, layer: Layer, also: tuple[str, ...]) -> None:
+        """Have the other paths that show a layer on record, which a full disk only delays."""
+        self.layers[layer.path] = layer.changed(also=also)
+        self.unnoted.add(layer.path)
+        self._note(layer.path)
+
+    def _note(self, *paths: PurePosixPath) -> None:
+        for path in paths:
+            layer = self.layers[path]
+            try:
+                self.record(layer)
+            except OSError as error:
+                said = f"{layer}: not noted by which paths it is shown: {why(error)}"
+                self.faults["paths"] = said
+            else:
+                self.unnoted.discard(path)
+        if not self.unnoted:
+            self.faults.pop("paths", None)
 
     # Going
 
@@ -134,6 +154,7 @@ class Holdings:
             self.unmount(path)
         for path in self.doomed - self.stage.held():
             self.delete(self.layers[path])
+        self._note(*self.unnoted)
         for layer in tuple(self.layers.values()):
             refused = self.faults.keys() & {str(layer.path), *layer.record.also}
             if refused and layer.record.furnished and layer.path not in self.doomed:
@@ -143,11 +164,12 @@ class Holdings:
         """Unmount a path that was withdrawn, unless somebody holds it."""
         try:
             own = self.stage.unmount(path)
-            layer = self.layers.get(own) if own else None
-            if layer is not None and own not in self.doomed and str(path) in layer.record.also:
-                self.record(layer, also=tuple(p for p in layer.record.also if p != str(path)))
         except OSError as error:
             self.faults[str(path)] = f"{path}: not unmounted: {why(error)}"
+            return
+        layer = self.layers.get(own) if own else None
+        if layer is not None and own not in self.doomed and str(path) in layer.record.also:
+            self._note_paths(layer, tuple(p for p in layer.record.also if p != str(path)))
 
     def delete(self, layer: Layer) -> None:
         """Take a layer off the disk that is mounted nowhere."""
@@ -161,6 +183,7 @@ class Holdings:
         self.faults.pop(str(layer.path), None)
         self.held_elsewhere -= {layer.path, *map(PurePosixPath, layer.record.also)}
         self.over -= {layer.path}
+        self.unnoted.discard(layer.path)
         self.doomed.discard(layer.path)
         del self.layers[layer.path]
 

@@ -294,15 +294,16 @@ class Layers:
         """Unmount what was withdrawn, show what takes its place, and leave the rest to sweep().
 
         To be called when the servers have dropped everything that exports() does not have, and
-        again when it returns False: something is still held, here or by a dead container's server.
+        again when it returns False: something is still held, here or by a dead container's server,
+        or not noted.
         """
         with self._change() as holdings:
             holdings.settle()
             pending, self._pending = self._pending, set()
             for holder in pending:
                 self._align(holder)
-            settled = not holdings.stage.going and not holdings.held_elsewhere
-        return settled
+            late = holdings.stage.going or holdings.held_elsewhere or holdings.unnoted
+        return not late
 
     def sizes(self) -> Mapping[PurePosixPath, Size]:
         """Measure each layer, by its path; those beyond the limit can only be read from then on.

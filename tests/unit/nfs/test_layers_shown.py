@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
 
 from appliance.catalog.model import PublishedRoot
-from appliance.nfs.export import Export, layer_path
+from appliance.nfs.export import Export, default_path, layer_path
 from appliance.nfs.holdings import Holdings
-from appliance.nfs.layer import Layer
+from appliance.nfs.layer import Layer, Shelf
 from appliance.nfs.layers import Layers
 from appliance.nfs.overlay import Place
 from appliance.nfs.stage import Stage
@@ -22,6 +23,7 @@ from appliance.settings import Settings
 from tests.unit.builders import a_root
 
 MAC, HOLDER = "52:54:00:12:34:56", "52-54-00-12-34-56"
+ADDRESS = IPv4Address("192.168.10.7")
 OLD, NEW = "00112233445566aa", "ffeeddccbbaa9988"
 
 
@@ -193,3 +195,31 @@ def test_a_clock_that_was_wrong_keeps_no_layer_from_making_room(played: Played) 
     played.now -= 1e6
     layers.machine_seen("52:54:00:12:34:57")
     assert [each.record.last_seen for each in layers.layers()] == [played.now]
+
+
+def test_an_address_that_becomes_anothers_shows_its_root_though_the_disk_is_full(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "52:54:00:12:34:57"
+    layers = played.layers(nfs_default_path=True)
+    layers.want((played.root(),), "fedora")
+    layers.machine_seen(MAC, ADDRESS)
+    layers.machine_seen(other)
+    own, others = (layer_path("fedora", OLD, each.replace(":", "-")) for each in (MAC, other))
+    assert played.mounted[default_path(ADDRESS)] == [own]
+    with monkeypatch.context() as no_room:
+        no_room.setattr(Shelf, "write", full)
+        layers.machine_seen(other, ADDRESS)
+        assert not layers.settle()
+        assert played.mounted[default_path(ADDRESS)] == [others]
+        assert layers.notices == (
+            f"root fedora {OLD}, layer of {other}: not noted by which paths it is shown: "
+            "layer.json: No space left on device",
+        )
+    assert layers.settle()
+    assert layers.notices == ()
+    again = played.layers(is_open=False, nfs_default_path=True)
+    monkeypatch.setattr(Volume, "begin", lambda _: "as ever")
+    monkeypatch.setattr(Stage, "open", lambda _: frozenset())
+    again.start()
+    assert again._holdings.stage.shown == {own: own, others: others, default_path(ADDRESS): others}
