@@ -199,10 +199,12 @@ class Shelf:
 
         Raises OSError.
         """
-        os.rename(layer.folder, _aside_name(self.folder))
+        with suppress(FileNotFoundError):  # somebody did so by hand
+            os.rename(layer.folder, _aside_name(self.folder))
         for parent in (layer.folder.parent, layer.folder.parent.parent):
             try:
-                parent.rmdir()
+                with suppress(FileNotFoundError):
+                    parent.rmdir()
             except OSError as error:
                 if error.errno != errno.ENOTEMPTY:
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
@@ -223,3 +224,14 @@ def test_an_address_that_becomes_anothers_shows_its_root_though_the_disk_is_full
     monkeypatch.setattr(Stage, "open", lambda _: frozenset())
     again.start()
     assert again._holdings.stage.shown == {own: own, others: others, default_path(ADDRESS): others}
+
+
+def test_a_layer_that_somebody_deleted_by_hand_can_be_reset(played: Played) -> None:
+    layers = played.layers()
+    layers.want((played.root(),))
+    layers.machine_seen(MAC)
+    shutil.rmtree(played.boot / "machines" / HOLDER)
+    layers.reset(MAC, "fedora")
+    layers.settle()
+    assert [each.folder.exists() for each in layers.layers()] == [True]
+    assert layers.notices == ()
