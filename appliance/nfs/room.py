@@ -41,14 +41,24 @@ def lacking(folder: Path) -> tuple[int, int]:
     return volume.f_bavail * volume.f_frsize, floor
 
 
+def lacking_files(folder: Path) -> tuple[int, int]:
+    """Return how many more files can be made where a folder is, and how many shall be.
+
+    ext4 has as many as it was made with; none are counted where there is no such limit.
+    """
+    volume = os.statvfs(folder)
+    return volume.f_favail, int(volume.f_files * _SHARE)
+
+
 def require_free_space(folder: Path, name: str) -> None:
     """Raise NoRoom where it is so full that machines' writes would fill it; OSError."""
     free, floor = lacking(folder)
-    if free < floor:
-        raise NoRoom(
-            f"{name}: {free >> 20} MiB are free, {floor >> 20} MiB stay free: no new layer is "
-            "made; delete something"
-        )
+    files, fewest = lacking_files(folder)
+    said = f"{free >> 20} MiB are free, {floor >> 20} MiB stay free" if free < floor else ""
+    if files < fewest:
+        said = f"{files} more files can be made, {fewest} stay free"
+    if said:
+        raise NoRoom(f"{name}: {said}: no new layer is made; delete something")
 
 
 class NoRoom(Exception):

@@ -15,7 +15,7 @@ from appliance.files import close_to_others
 from appliance.nfs import loop, mounts, probe, store_image
 from appliance.nfs.export import EVERYBODY
 from appliance.nfs.layer import Shelf, remove_tree
-from appliance.nfs.room import lacking
+from appliance.nfs.room import lacking, lacking_files
 from appliance.nfs.sizes import Size, du_sizes
 from appliance.nfs.store_image import MIB, Broken, StoreImage
 from appliance.paths import Paths
@@ -344,9 +344,11 @@ class Image:
 def _fullness(folder: Path, name: str, do: str) -> tuple[str, ...]:
     """Return a line where little is free; `do` says what helps. Raises OSError."""
     free, floor = lacking(folder)
-    if free >= floor:
-        return ()
-    return (f"{name}: {free // MIB} MiB are free: machines' writes fail when none is left: {do}",)
+    files, fewest = lacking_files(folder)
+    said = [f"{free // MIB} MiB are free"] * (free < floor)
+    said += [f"{files} more files can be made"] * (files < fewest)
+    fails = "machines' writes fail when none is left"
+    return tuple(f"{name}: {each}: {fails}: {do}" for each in said)
 
 
 def _only_reads(holder: str) -> bool:

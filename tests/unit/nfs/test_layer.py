@@ -186,7 +186,9 @@ def test_layers_of_replaced_versions_go_unless_something_is_in_them(
 def test_a_part_of_the_volume_stays_free(
     monkeypatch: pytest.MonkeyPatch, gib: int, free_mib: int, refused: bool
 ) -> None:
-    volume = SimpleNamespace(f_frsize=4096, f_blocks=gib << 18, f_bavail=free_mib << 8)
+    volume = SimpleNamespace(
+        f_files=0, f_favail=0, f_frsize=4096, f_blocks=gib << 18, f_bavail=free_mib << 8
+    )
     monkeypatch.setattr(room.os, "statvfs", lambda _: volume)
     try:
         room.require_free_space(Path("/"), "boot/machines")

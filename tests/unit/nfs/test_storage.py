@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from appliance.nfs import probe, storage
 from appliance.nfs.layer import Shelf
+from appliance.nfs.room import NoRoom, require_free_space
 from appliance.nfs.storage import Unusable, Volume
 from appliance.paths import Paths
 
@@ -61,3 +63,27 @@ def test_what_a_full_file_system_refuses_to_tidy_up_is_left_to_the_next_start(
     shelf = Shelf(tmp_path)
     shelf.open()
     assert shelf.scan() == ((), ())
+
+
+def test_a_store_without_files_to_be_had_is_as_full_as_one_without_room(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small files use up ext4's inodes while half of it is free."""
+    few = SimpleNamespace(
+        f_bavail=1 << 30, f_blocks=1 << 30, f_frsize=4096, f_files=131072, f_favail=5
+    )
+    monkeypatch.setattr(os, "statvfs", lambda _: few)
+    volume.is_open = True
+    assert volume.notices() == (
+        "boot/machines: 5 more files can be made: machines' writes fail when none is left: free "
+        "some room there, or reset layers",
+    )
+    said = "layers.ext4: 5 more files can be made, 6553 stay free: no new layer is made; delete"
+    with pytest.raises(NoRoom, match=said):
+        require_free_space(Path("/store"), "layers.ext4")
+    few.f_favail = 131000
+    assert volume.notices() == ()
+    require_free_space(Path("/store"), "layers.ext4")
+    few.f_files = few.f_favail = 0  # btrfs has as many as it has room
+    assert volume.notices() == ()
+    require_free_space(Path("/store"), "layers.ext4")
