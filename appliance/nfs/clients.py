@@ -33,6 +33,8 @@ _CLOSED_BY_ITSELF_AFTER = 240.0
 # An NFSv4 client renews its lease every few seconds, in a few hundred bytes; between two looks that
 # is no use of the root.
 _RENEWAL = 2048
+# Seconds that the clock may differ from one that nobody sets until it was set.
+_SET = 1.0
 # Looks until it is said what a machine may have mounted, where it cannot be known.
 _PATIENCE = 3
 
@@ -131,10 +133,18 @@ class _Busy:
 
 
 class Clients:
-    """Everybody who has something mounted, and for a day who had. `clock` gives epoch seconds."""
+    """Everybody who has something mounted, and for a day who had.
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    `clock` gives epoch seconds, `steady` seconds that nobody sets.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock, self._steady = clock, steady
+        self._ahead = clock() - steady()
         self._sessions: dict[IPv4Address, _Session] = {}
         self._machines: dict[IPv4Address, str] = {}  # hardware addresses, by dhcpd
         # Bytes received and sent when last looked, by the kernel's number for the socket.
@@ -185,7 +195,7 @@ class Clients:
 
     def look(self, sight: Sight) -> list[Change]:
         """Take in what is seen now; return who came and who went."""
-        now = self._clock()
+        now = self._now()
         self._count(sight.connections, now)
         exports, changes = _Exports(sight.exports), list[Change]()
         for session in list(self._sessions.values()):
@@ -231,9 +241,21 @@ class Clients:
         self._counted, self._sockets = counted, sockets
         self._stale = {each: heard for each, heard in self._stale.items() if each in counted}
 
+    def _now(self) -> float:
+        """Return the time; what is known moves along where the clock was set."""
+        now = self._clock()
+        moved = now - self._steady() - self._ahead
+        if abs(moved) > _SET:
+            self._ahead += moved
+            for session in self._sessions.values():
+                session.since += moved
+                session.seen += moved
+                session.active += moved
+        return now
+
     def _begin(self, address: IPv4Address) -> _Session | None:
         """Begin a machine's session; the oldest that is gone makes room for it."""
-        now = self._clock()
+        now = self._now()
         if address not in self._sessions and len(self._sessions) >= _MOST_CLIENTS:
             gone = [each for each in self._sessions.values() if each.state == "gone"]
             if not gone:

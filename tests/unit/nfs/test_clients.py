@@ -32,8 +32,8 @@ class Seen:
     """A tracker with a clock that stands still until a look."""
 
     def __init__(self, *exports: Export) -> None:
-        self.now = 1000.0
-        self.clients = Clients(clock=lambda: self.now)
+        self.now, self.wrong_by = 1000.0, 0.0
+        self.clients = Clients(lambda: self.now + self.wrong_by, lambda: self.now)
         self.sight = Sight(exports=exports or (CLONE, ANOTHERS))
 
     def look(self, *connections: Connection, after: float = 5, **more: object) -> list[Change]:
@@ -135,6 +135,25 @@ def test_a_machine_whose_own_client_closed_the_idle_connection_still_has_its_roo
     assert what(seen.look(after=DAY + 1)) == [("gone", (CLONE.path,), True)]
     seen.look()
     assert seen.clients.clients() == ()
+
+
+@pytest.mark.parametrize("wrong_by", [7200.0, -7200.0])
+def test_a_clock_that_is_set_makes_nobody_idle_or_gone(wrong_by: float) -> None:
+    seen = Seen()
+    seen.wrong_by = wrong_by
+    seen.clients.leased(MACHINE, MAC)
+    seen.look(a_connection(3000, 100), versions={})
+    seen.wrong_by = 0.0
+    seen.look(a_connection(3100, 100), versions={}, after=5)
+    assert (seen.only.since, seen.only.active, seen.only.seen) == (1005, 1005, 1010)
+    assert what(seen.look(after=100, versions={})) == [("gone", (CLONE.path,), True)]
+    # As long after its last use it has closed its connection by itself, and is there.
+    seen.wrong_by = wrong_by
+    seen.look(a_connection(9000, 100, cookie="2"), versions={})
+    seen.wrong_by = 0.0
+    seen.look(a_connection(9100, 100, cookie="2"), versions={}, after=295)
+    assert seen.look(after=100, versions={}) == []
+    assert (seen.only.state, seen.clients.is_busy(CLONE)) == ("idle", True)
 
 
 def test_an_nfs4_client_keeps_its_connection_or_is_gone() -> None:
