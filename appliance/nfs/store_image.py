@@ -72,13 +72,13 @@ class StoreImage:
         if not loop.is_attached(self._file, self._devices):
             try:
                 check(self._file)
+                self._grow()
             except Broken as broken:
                 raise Broken(f"{self.name}: {broken}") from None
-            self._grow()
         mount(self._file, self.point, self._devices)
 
     def _grow(self) -> None:
-        """Make it as large as it is to be; that it cannot be is told, no more."""
+        """Make it as large as it is to be; a lack of room is told, no more. Raises Broken."""
         try:
             grow(self._file, self._size)
         except OSError as error:
@@ -145,10 +145,13 @@ def make(path: Path, size: int) -> bool:
     return is_whole
 
 
-def check(path: Path) -> None:
-    """Have what a crash left put right. Not while it is mounted. Raises Broken, OSError."""
+def check(path: Path, *how: str) -> None:
+    """Have what a crash left put right. Not while it is mounted. Raises Broken.
+
+    What is marked as clean is looked through with `-f` alone.
+    """
     try:
-        run_here(["e2fsck", "-p", str(path)], accepted=_REPAIRED)
+        run_here(["e2fsck", "-p", *how, str(path)], accepted=_REPAIRED)
     except CommandFailed as failed:
         said = " ".join(failed.output.split())[:200]
         raise Broken(
@@ -158,14 +161,17 @@ def check(path: Path) -> None:
 
 
 def grow(path: Path, size: int) -> None:
-    """Make a file and its file system larger, which are checked and not mounted. Raises OSError."""
+    """Make a file and its file system larger, which are checked and not mounted.
+
+    Raises Broken, OSError.
+    """
     had = path.stat().st_size
     if size > had:
         require_room(path.parent, size - had)
         _allocate(path, size)
     if size > had or path.stat().st_size - _size_inside(path) >= _GROUP:  # a crash came between
         # resize2fs wants a full check just before.
-        run_here(["e2fsck", "-f", "-p", str(path)], accepted=_REPAIRED)
+        check(path, "-f")
         _run(["resize2fs", str(path)], path)
         _sync(path)
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from appliance.nfs import store_image
-from appliance.nfs.store_image import MIB
+from appliance.nfs.store_image import MIB, Broken, StoreImage
+from appliance.run import run_here
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_growth_that_a_crash_cut_off_is_finished(tmp_path: Path) -> None:
 def test_what_is_no_ext4_is_told_of_and_left(tmp_path: Path) -> None:
     path = tmp_path / "store.ext4"
     path.write_bytes(b"something" * 1000)
-    with pytest.raises(store_image.Broken, match="cannot be repaired by itself"):
+    with pytest.raises(Broken, match="cannot be repaired by itself"):
         store_image.check(path)
     with pytest.raises(OSError, match="no ext4"):
         store_image.grow(path, 0)
@@ -57,3 +58,13 @@ def test_without_room_nothing_is_begun(tmp_path: Path) -> None:
         store_image.make(tmp_path / "store.ext4", 1 << 60)
     assert error.value.filename == str(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_that_are_found_when_it_is_to_grow_are_told_like_any_others(tmp_path: Path) -> None:
+    file, size = tmp_path / "layers.ext4", 64 * MIB
+    store_image.make(file, size)
+    run_here(["debugfs", "-w", "-R", "set_inode_field <2> mode 0100644", str(file)])
+    store_image.check(file)  # which believes what is marked as clean
+    image = StoreImage(file, tmp_path / "mounted", 2 * size, tmp_path / "devices")
+    with pytest.raises(Broken, match=r"^boot/machines/layers\.ext4: cannot be repaired by itself"):
+        image.mount()
