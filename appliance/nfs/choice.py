@@ -27,7 +27,8 @@ MOUNTD_PORT = 20048  # of IANA's list
 
 # `rpcinfo -p`: program, version, protocol, port, and a name that may be missing.
 _REGISTERED = re.compile(r"\s*(?P<program>\d+)\s+\d+\s+tcp\s+(?P<port>\d+)\b")
-_LISTENING = re.compile(r"\S+:(?P<port>\d+)$")
+_LISTENING = re.compile(r"(?P<address>\S+):(?P<port>\d+)$")
+_EVERY_ADDRESS = frozenset({"0.0.0.0", "[::]", "*"})
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,16 @@ def foreign(sockets: str, registered: str, *, kernel_serves: bool) -> str | None
     What is registered at a port where nobody listens was left by one that was killed.
     """
     listening: dict[int, bool] = {}  # by port: whether a process of this container listens there
+    everywhere: set[int] = set()  # ports that somebody else has on every address
     for line in sockets.splitlines():
         words = line.split()
         if len(words) < 4 or not (port := _LISTENING.search(words[3])):
             continue
         number = int(port["port"])
-        listening[number] = listening.get(number, False) or "users:((" in line
+        is_ours = "users:((" in line
+        listening[number] = listening.get(number, False) or is_ours
+        if port["address"] in _EVERY_ADDRESS and not is_ours:
+            everywhere.add(number)
     if NFS_PORT in listening and not listening[NFS_PORT] and not kernel_serves:
         return f"TCP port {NFS_PORT} is taken; `ss -lntp sport = :{NFS_PORT}` there says by whom"
     for line in registered.splitlines():
@@ -148,6 +153,8 @@ def foreign(sockets: str, registered: str, *, kernel_serves: bool) -> str | None
             return f"its mountd is registered with rpcbind, on TCP port {number}"
         if program == NFS_PROGRAM and not (kernel_serves and number == NFS_PORT):
             return f"its server is registered with rpcbind, on TCP port {number}"
+    if NFS_PORT in everywhere:  # nfsd.sh names one
+        return "the kernel's server listens on every address, as ours never does"
     return None
 
 
