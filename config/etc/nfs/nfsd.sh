@@ -55,7 +55,8 @@ stop() {
 sleeper='' again='' busy=''
 trap stop TERM INT
 trap take_up HUP
-touch "$exported"
+touch "$exported" "$exported.new"
+sort -u -o "$exported" "$exported" "$exported.new" # one that was killed may have been at it
 take_up
 # By rename, as it says whose threads these are; nfsd's state is a network namespace's.
 { cat /proc/sys/kernel/random/boot_id && stat -L -c %i /proc/self/ns/net; } >"$record.new" &&

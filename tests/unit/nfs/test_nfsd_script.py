@@ -40,11 +40,16 @@ class Script:
         self.program("exportfs", _EXPORTFS.replace("{folder}", str(folder)))
         self.program("rpc.nfsd", f'#!/bin/sh\n[ "$1" = 0 ] || echo >{folder}/started\n')
         self.want("a")
+        self.process = self.start()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        folder = self.folder
         script = CHECKOUT / "config/etc/nfs/nfsd.sh"
         argv = ["sh", str(script), str(folder / "run"), str(folder / "record"), "10.0.0.1"]
-        path = f"{programs}:{os.environ['PATH']}"
-        self.process = subprocess.Popen(argv, env={"PATH": path}, stderr=subprocess.DEVNULL)
+        path = f"{folder / 'bin'}:{os.environ['PATH']}"
+        process = subprocess.Popen(argv, env={"PATH": path}, stderr=subprocess.DEVNULL)
         (folder / "started").read_text()
+        return process
 
     def program(self, name: str, text: str) -> None:
         (self.folder / "bin" / name).write_text(text)
@@ -90,6 +95,24 @@ def test_what_is_withdrawn_while_it_is_being_exported_is_not_left_behind(script:
     assert script.process.wait(10) == 0
     assert script.exported() == set()
     assert not (script.folder / "record").exists()
+
+
+def test_who_is_killed_while_something_is_exported_ends_it_after_his_next_start(
+    script: Script,
+) -> None:
+    script.want("a", "b")
+    script.process.send_signal(signal.SIGHUP)
+    (script.folder / "begun").read_text()
+    script.process.kill()
+    script.process.wait()
+    (script.folder / "go").write_text("go\n")
+    noted, end = script.folder / "run/nfs/exported.new", monotonic() + 10
+    while "/b\n" not in noted.read_text():  # by what is left of it
+        assert monotonic() < end
+    assert script.exported() == {"a", "b"}
+    script.want("a")
+    script.process = script.start()
+    assert script.exported() == {"a"}
 
 
 def test_threads_are_not_ours_any_more_as_soon_as_they_have_ended(script: Script) -> None:
