@@ -26,10 +26,8 @@ from appliance.menu import modules_of
 from appliance.network import Network
 from appliance.nfs import choice, evidence, export_numbers, leftovers
 from appliance.nfs.choice import Choice, Server
-from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import Export, NfsService
 from appliance.nfs.layers import Layers
-from appliance.nfs.room import NoRoom
 from appliance.nfs.sizes import Size
 from appliance.nfs.storage import storage_of
 from appliance.nfs.told import versions_on
@@ -380,36 +378,21 @@ class NfsRoots:
         await self._refurnish()
 
     async def _refurnish(self) -> None:
-        """Put into layers what is due; what one does not take now is tried again with the next."""
-        shown = {each.path for each in self.layers.exports()}
-        # What the system does not let us mount is told of, and may be mounted later.
-        mounted = [
-            each
-            for each in self.layers.layers()
-            if shown.intersection((each.path, *map(PurePosixPath, each.record.also)))
-        ]
-        refused = None
-        for layer, put in self._furnishing.due(mounted):
-            try:
-                await asyncio.to_thread(self.layers.refurnish, layer.path, put)
-            except CannotDo:  # somebody reset it meanwhile
-                self._furnishing.again(layer)
-            except NoRoom as reason:
-                self._furnishing.again(layer)
-                refused = str(reason)
-                break
-            except OSError as error:
-                self._furnishing.again(layer)
-                refused = f"{layer}: no modules: {error.filename}: {error.strerror}"
-            if self._seen or self._booting:
-                self._due.set()
-                break
+        """Put into layers what is due, as long as no machine waits for its own."""
+
+        def is_awaited() -> bool:
+            return bool(self._seen or self._booting)
+
+        refused = await self._furnishing.refurnish(self.layers, is_awaited)
+        if is_awaited():
+            self._due.set()
         self._fault("modules", refused)
         if refused:
             self._settling.within(_ANOTHER_CHOICE)
 
     def _publish(self) -> None:
-        """Have the server take up what there is now."""
+        """Have the server take up what there is now, and tell what was found meanwhile."""
+        self._furnishing.tell()
         exports, in_use = self._numbered(), self.in_use()
         is_other_use, self._in_use = in_use != self._in_use, in_use
         if exports != self._exports or is_other_use:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -97,3 +99,54 @@ def test_a_machine_of_another_dhcp_server_is_known_by_the_kernels_neighbours(
     known.offers(OFFERED)
     fetch = Event("nginx", FETCH, "http", "192.168.10.10")
     assert known.hear(fetch) == Fetched(MAC, "fedora", KERNEL)
+
+
+def test_modules_that_come_back_are_put_in_again(furnishing: Furnishing) -> None:
+    other = replace(MODULES, id="2" * 16)
+    furnishing.hear(Event("nginx", FETCH, "http", "192.168.10.10"))
+    for offered in (MODULES, other, MODULES):
+        furnishing.offers(replace(OFFERED, modules={KERNEL: offered}))
+        assert due(furnishing, a_layer(MAC)) == [a_layer(MAC)]
+        assert due(furnishing, a_layer(MAC)) == []
+
+
+@pytest.mark.parametrize("holder", ["", "rw"])
+def test_of_two_kernels_of_one_version_the_one_that_was_fetched_last_has_its_modules(
+    furnishing: Furnishing, holder: str
+) -> None:
+    another = PurePosixPath("kernels/another/ffeeddccbbaa9988/kernel")
+    modules = {KERNEL: MODULES, another: replace(MODULES, id="2" * 16)}
+    furnishing.offers(Offered(modules, ROOTS, KERNEL, "fedora"))
+    layer = a_layer(MAC, holder=holder)
+
+    def put() -> list[str]:
+        return [each.args[0].id for _, each in furnishing.due([layer])]  # type: ignore[attr-defined]
+
+    assert put() == ["1" * 16]
+    for kernel, id_ in ((another, "2" * 16), (KERNEL, "1" * 16)):
+        fetch = FETCH.replace(str(KERNEL), str(kernel))
+        furnishing.hear(Event("nginx", fetch, "http", "192.168.10.10"))
+        assert put() == [id_]
+        assert put() == []
+
+
+def test_layers_that_went_leave_nothing_behind(furnishing: Furnishing) -> None:
+    furnishing.offers(Offered({KERNEL: MODULES}, ROOTS, KERNEL, "fedora"))
+    for number in range(100):  # as forged hardware addresses make them
+        assert due(furnishing, a_layer(f"52:54:00:00:00:{number:02x}"))
+    assert len(furnishing._done) == 1
+
+
+def test_what_is_found_in_a_thread_is_said_in_the_event_loop(tmp_path: Path) -> None:
+    said: list[tuple[str, threading.Thread]] = []
+    furnishing = Furnishing(
+        Paths(boot=tmp_path, provisions=tmp_path),
+        lambda line: said.append((line, threading.current_thread())),
+    )
+    furnishing.offers(OFFERED)
+    shared = a_layer("", holder="ro")
+    thread = threading.Thread(target=furnishing.furnish, args=(shared, tmp_path))
+    thread.start()
+    thread.join()
+    furnishing.tell()
+    assert [(shared.mac in line, of) for line, of in said] == [(True, threading.current_thread())]
