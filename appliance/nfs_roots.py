@@ -91,8 +91,8 @@ class NfsRoots:
         self._exports: tuple[Export, ...] = ()
         self._numbers = export_numbers.ExportNumbers(paths.nfs_state)
         self._served: dict[PurePosixPath, UUID] = {}  # what the server was told last
-        self._in_use_at_start: Mapping[str, tuple[str, ...]] = versions_on(self._storage.shelves)
-        self._in_use: Mapping[str, tuple[str, ...]] = self._in_use_at_start
+        self._in_use: Mapping[str, tuple[str, ...]] = {}  # as the builder was told last
+        self._has_read = False  # `layers` knows those that are there
         self._sizes: Mapping[PurePosixPath, Size] = {}
         self._roots: RootCatalog | None = None  # None: not told yet
         self._refused: frozenset[tuple[str, str]] = frozenset()  # versions that cannot be served
@@ -143,6 +143,7 @@ class NfsRoots:
         """Have the layers that are there served by what was chosen. Raises OSError."""
         if chosen.server is not None:
             await asyncio.to_thread(self.layers.start)
+            self._has_read = self._storage.is_open
             if not self.layers.works:
                 chosen = Choice(None, self.layers.said)
             self._exports = self._numbered()
@@ -212,10 +213,13 @@ class NfsRoots:
         return replace(roots, roots=tuple(each for each in without if each.formats))
 
     def in_use(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the versions in roots/ that layers need, by their root's name, served or not."""
+        """Return the versions in roots/ that layers need, by their root's name, served or not.
+
+        Raises OSError where the layers cannot be read, as the builder deletes what none needs.
+        """
         if not self._storage.needs_versions:
             return {}
-        return self._in_use_at_start if self._choice.server is None else self.layers.in_use()
+        return self.layers.in_use() if self._has_read else versions_on(self._storage.shelves)
 
     @property
     def notices(self) -> tuple[str, ...]:

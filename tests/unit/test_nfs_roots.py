@@ -89,7 +89,7 @@ class Served:
         )
         self.layers = Played()
         self.nfs.layers = self.layers  # type: ignore[assignment]
-        self.nfs._choice = Choice("ganesha", "the test says so")
+        self.nfs._choice, self.nfs._has_read = Choice("ganesha", "the test says so"), True
 
     def _changed(self) -> None:
         self.changes += 1

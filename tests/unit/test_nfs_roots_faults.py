@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import pytest
 
@@ -31,11 +33,13 @@ MODULES = ModulesLayer("1" * 16, "6.1.192", "modules.tar", PurePosixPath("module
 class Played:
     """Machines' layers over the default root, for whose kernel there are modules."""
 
-    def __init__(self, tmp_path: Path, *, mounted: bool) -> None:
+    def __init__(
+        self, tmp_path: Path, *, mounted: bool, nfs_store: Literal["image", "volume"] = "image"
+    ) -> None:
         (tmp_path / "machines").mkdir()
         self.faults: dict[str, str | None] = {}
         self.nfs = NfsRoots(
-            Settings(),
+            Settings(nfs_store=nfs_store),
             Paths(boot=tmp_path, state=tmp_path, run=tmp_path),
             tell=print,
             changed=lambda: None,
@@ -87,6 +91,31 @@ def test_modules_do_not_fill_the_volume(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_volume_without_a_folder_for_machines_is_no_obstacle(tmp_path: Path) -> None:
     assert versions_on([Shelf(tmp_path / "machines")]) == {}
+
+
+def test_versions_of_layers_that_cannot_be_mounted_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = Played(tmp_path, mounted=False, nfs_store="volume")
+    record = a_record(version="ffeeddccbbaa9988", furnished=True)
+    folder = tmp_path / "machines" / record.holder / record.key / record.version
+    folder.mkdir(parents=True)
+    (folder / "layer.json").write_text(record.model_dump_json())
+
+    def refused() -> None:
+        raise OSError(errno.EIO, "Input/output error", str(tmp_path))
+
+    async def nobody() -> None:
+        return None
+
+    async def choose(*_: object) -> Choice:
+        return Choice("kernel", "found out")
+
+    monkeypatch.setattr(nfs_roots, "somebody_elses_answers", nobody)
+    monkeypatch.setattr(choice, "choose", choose)
+    monkeypatch.setattr(played.nfs.layers, "start", refused)
+    asyncio.run(played.nfs.open({"nfsd": "RUNNING"}))
+    assert played.nfs.in_use() == {record.root: (record.version,)}
 
 
 def test_a_flood_of_addresses_keeps_nothing_else_waiting(
