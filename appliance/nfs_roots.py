@@ -7,6 +7,7 @@ orchestrator has the server take that up; then what the server has dropped is un
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -16,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from appliance.alarm import Alarm
-from appliance.catalog.model import Catalog, RootCatalog
+from appliance.catalog.model import Catalog, PublishedRoot, RootCatalog
 from appliance.daemons.rpcbind import somebody_elses_answers
 from appliance.entries import Menu
 from appliance.events.hub import Event
@@ -26,13 +27,13 @@ from appliance.menu import modules_of
 from appliance.network import Network
 from appliance.nfs import choice, evidence, export_numbers, leftovers
 from appliance.nfs.choice import Choice, Server
-from appliance.nfs.export import Export, NfsService
+from appliance.nfs.export import EVERYBODY, Export, NfsService, layer_path
 from appliance.nfs.layers import Layers
 from appliance.nfs.sizes import Size
 from appliance.nfs.storage import storage_of
 from appliance.nfs.told import versions_on
 from appliance.nfs_clients import NfsClients
-from appliance.nfs_entries import FORMAT
+from appliance.nfs_entries import FORMAT, share
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 from appliance.settings import Settings
@@ -44,8 +45,8 @@ from appliance.volume import refusal
 _MOUNTS = Path("/proc/self/mountinfo")
 _SERVERS: Mapping[str, Server] = {"nfsd": "kernel", "ganesha": "ganesha"}  # by their programs
 
-# Seconds. The host's own NFS server may end, or a volume may come to take layers.
-_ANOTHER_CHOICE = 30.0
+# Seconds. The host's own server may end, a volume come to take layers; the store to have more room.
+_ANOTHER_CHOICE, _ANOTHER_TRY = 30.0, 300.0
 # Seconds until what a server still held is unmounted; Ganesha drops exports within some hundredths.
 _ANOTHER_SETTLING = 0.5
 # Seconds until the same once more, where it is held for longer: by files that a machine has open.
@@ -231,7 +232,7 @@ class NfsRoots:
         """Return what the admin may add to the host's exports, where its server is the one."""
         if not self._choice.by_host or self._network is None:
             return ()
-        volume = choice.host_folder(_MOUNTS.read_text(encoding="utf-8"), self._paths.boot)
+        volume = choice.host_folder(_MOUNTS.read_text("utf-8", "replace"), self._paths.boot)
         subnet = self._network.subnet
         return tuple(
             f"for the host's /etc/exports: {choice.host_export(volume, subnet, root)}"
@@ -245,7 +246,7 @@ class NfsRoots:
         if self.serves and (address := given_address(event)):
             self._seen[event.client] = address
             self._due.set()
-        if (fetched := self._furnishing.hear(event)) is not None:
+        if (fetched := self._furnishing.hear(event)) is not None and self.serves:
             self._booting.add((fetched.mac, fetched.root))
             self._due.set()
 
@@ -329,7 +330,16 @@ class NfsRoots:
 
         await asyncio.to_thread(self.layers.want, self._roots.roots, self._default, prepared)
         self._prepared()
+        if any(self._is_missing(each) for each in self._roots.roots if FORMAT in each.formats):
+            self._choosing.within(_ANOTHER_TRY if self._storage.is_open else _ANOTHER_CHOICE)
         self._progressed()
+
+    def _is_missing(self, root: PublishedRoot) -> bool:
+        """Tell whether a root that is to be served is not; why is among the notices."""
+        if shared := EVERYBODY.get(share(self._settings, root)):
+            path = layer_path(root.key, root.id, shared)
+            return path not in {each.path for each in self.layers.exports()}
+        return not os.path.exists(self._storage.tree(root.name, root.id))
 
     def _prepared(self) -> None:
         """Offer the roots that can be served now, and no others."""

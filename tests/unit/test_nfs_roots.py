@@ -9,7 +9,7 @@ import uuid
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -25,7 +25,7 @@ from appliance.nfs.layer import Layer
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.settings import Settings
-from tests.unit.builders import a_menu, a_record, a_root, a_situation, an_export
+from tests.unit.builders import a_menu, a_network, a_record, a_root, a_situation, an_export
 
 
 class Played:
@@ -266,3 +266,50 @@ def test_a_path_of_another_layer_is_served_once_the_server_dropped_the_first(
     assert served.nfs.service.exports == (after,)
     served.nfs.reconciled(replace(situation, nfs=served.nfs.service))
     assert served.changes == changes + 1
+
+
+@pytest.mark.parametrize("share", ["clone", "rw"])
+def test_a_root_that_cannot_be_served_now_is_tried_again(
+    served: Served, monkeypatch: pytest.MonkeyPatch, share: Literal["clone", "rw"]
+) -> None:
+    monkeypatch.setattr(nfs_roots, "_ANOTHER_CHOICE", 0.001)
+    monkeypatch.setattr(nfs_roots, "_ANOTHER_TRY", 0.001)
+    root = a_root(share=share)
+    served.nfs.want(a_menu(Settings(interface="eth1")), Catalog(), RootCatalog((root,)))
+    served.nfs._due.clear()
+
+    async def wants_again() -> bool:
+        await served.nfs._want()
+        await asyncio.sleep(0.05)
+        return served.nfs._wants_now and served.nfs._due.is_set()
+
+    assert asyncio.run(wants_again())
+    served.nfs._storage.tree(root.name, root.id).mkdir(parents=True)
+    served.layers.exported = (an_export(f"/{root.key}/{root.id}/rw"),)
+    served.nfs._due.clear()
+    assert not asyncio.run(wants_again())
+
+
+def test_where_nothing_is_served_strangers_have_nothing_looked_for(served: Served) -> None:
+    served.nfs._choice = Choice(None, "the host serves NFS itself", by_host=True)
+    served.nfs._furnishing.offers(Offered({}, (a_root(),)))
+    mac = "52:54:00:12:34:56"
+    for text, kind, client in (
+        (f"DHCPACK on 192.168.10.7 to {mac} via br0", "dhcp", mac),
+        (f"192.168.10.7 GET 404 0 0.000 /over-nfs/fedora/{KERNEL}", "http", "192.168.10.7"),
+    ):
+        served.nfs.hear(Event("nginx", text, kind, client))  # type: ignore[arg-type]
+    assert not served.nfs._due.is_set()
+
+
+def test_a_host_whose_paths_are_no_utf8_is_told_what_to_export_all_the_same(
+    served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    boot = tmp_path / "boot"
+    line = f"1 2 8:1 /srv/ger\xe4te/boot {boot} rw - ext4 /dev/sda1 rw\n"
+    (tmp_path / "mountinfo").write_text(line, "latin-1")
+    monkeypatch.setattr(nfs_roots, "_MOUNTS", tmp_path / "mountinfo")
+    served.nfs._choice = Choice(None, "the host serves NFS itself", by_host=True)
+    served.nfs._network, served.nfs._roots = a_network(), RootCatalog((a_root(),))
+    (notice,) = served.nfs.notices
+    assert notice.startswith("for the host's /etc/exports: \"/srv/ger\ufffdte/boot/roots/fedora/")
