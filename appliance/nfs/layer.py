@@ -17,8 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from appliance.catalog.root import is_root_name
 from appliance.files import close_to_others, open_file
 from appliance.nfs import export, overlay
 from appliance.nfs.probe import FULL, PROBE
@@ -30,11 +31,19 @@ _LONGEST = 1 << 20  # bytes of layer.json: a shared layer names the addresses of
 _DEPTH = 3
 _KEY = r"[A-Za-z0-9][A-Za-z0-9._~-]{0,99}"
 _VERSION = r"[0-9a-f]{16}"
-_NAME = r"^[^/.\x00][^/\x00]*$"
 _HOLDER = r"rw|ro|[0-9a-f]{2}(-[0-9a-f]{2}){5}"
 _PATH = rf"^(/{_KEY}/{_VERSION}/({_HOLDER})|/tftpboot/[0-9.]{{7,15}})$"
 
+
+def _root_name(value: str) -> str:
+    if not is_root_name(value):
+        raise ValueError("no root's name")
+    return value
+
+
 _Path = Annotated[str, Field(max_length=300, pattern=_PATH)]
+_RootName = Annotated[str, AfterValidator(_root_name)]
+_Seconds = Annotated[float, Field(ge=0, le=1e11)]  # since the epoch: some 3,000 years
 
 
 class Record(BaseModel):
@@ -42,12 +51,12 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    root: str = Field(max_length=64, pattern=_NAME)  # its name
+    root: _RootName
     key: str = Field(pattern=rf"^{_KEY}$")  # the name as paths take it
     version: str = Field(pattern=rf"^{_VERSION}$")
     holder: str = Field(pattern=rf"^({_HOLDER})$")
-    made_at: float = Field(ge=0)  # seconds since the epoch
-    last_seen: float = Field(ge=0)  # when its machine got an address last
+    made_at: _Seconds
+    last_seen: _Seconds  # when its machine got an address last
     furnished: bool = False  # what is not, no machine has ever seen
     mark: str = Field(default="", max_length=100)  # overlay.marks when it was furnished
     used: bool = False  # a machine mounted it or wrote to it

@@ -61,6 +61,8 @@ def test_a_layer_that_was_written_is_read_again(shelf: Shelf, tmp_path: Path) ->
         a_record().model_dump_json()[:-1] + ', "also": ["/../../etc"]}',
         a_record(also=(f"/my-lab~1234/{NEWER}/ro",)).model_dump_json(),
         a_record(also=(f"/other/{NEWER}/{HOLDER}",)).model_dump_json(),
+        a_record().model_dump_json().replace("my lab", "my\\u001b[2Jlab"),
+        a_record().model_dump_json().replace("5.0", "1e30"),
     ],
 )
 def test_a_layer_that_is_not_what_it_says_is_told_of_and_left(
