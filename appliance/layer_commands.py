@@ -40,9 +40,17 @@ class Commands:
     async def forget(self, mac: str, root: str | None, force: bool) -> str:
         """Delete a machine's layers of a root, or of all; mounted ones only with `force`."""
         names = [root] if root else self._roots_of(mac)
+        deleted: list[str] = []
         for name in names:
-            await self._do(self._layers.forget, mac, name, force)
-        return f"{mac}: what it wrote to {', '.join(names)} is deleted"
+            try:
+                await self._do(self._layers.forget, mac, name, force)
+            except CannotDo as reason:
+                if not deleted:
+                    raise
+                done = ", ".join(deleted)
+                raise CannotDo(f"{reason}; what it wrote to {done} is deleted") from None
+            deleted.append(name)
+        return f"{mac}: what it wrote to {', '.join(deleted)} is deleted"
 
     async def forget_old(self, mac: str | None, root: str | None, force: bool) -> str:
         """Delete layers of versions that nobody will boot again; mounted ones only with `force`."""
