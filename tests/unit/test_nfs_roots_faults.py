@@ -59,8 +59,14 @@ class Played:
         asyncio.run(self.nfs._work())
 
 
-def test_a_layer_that_cannot_be_mounted_is_given_no_modules(tmp_path: Path) -> None:
-    Played(tmp_path, mounted=False).work()
+def test_a_layer_that_cannot_be_mounted_is_given_no_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    played = Played(tmp_path, mounted=False)
+    monkeypatch.setattr(played.nfs.layers, "refurnish", lambda *each: asked.append(each))
+    played.work()
+    assert asked == []
 
 
 def test_a_layer_that_is_reset_meanwhile_hinders_nobody(

@@ -170,7 +170,6 @@ def test_versions_that_layers_of_machines_are_over_are_told_to_the_builder(tmp_p
         assert lab.in_use == {"roots": {root.name: [root.id], "other": [old]}}
         lab.in_layers = {}
         lab.roots.note_in_use()
-        (lab.roots_folder / "status-of-another").mkdir()
         await lab.until(lambda: lab.in_use == {"roots": {root.name: [root.id]}})
 
     followed(tmp_path, story)
