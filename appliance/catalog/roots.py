@@ -68,8 +68,9 @@ def scan_roots(folder: Path, seen: SeenRoots) -> RootsScan:
     names = [name for name in _names(folder) if not name.startswith(".")]
     for name in names:
         if not is_root_name(name):
+            shown = ascii(name)[1:-1]  # what is in it goes to logs and terminals
             broken.append(
-                BrokenBuild(name, "a name with other than letters, digits, ._- and spaces")
+                BrokenBuild(shown, "a name with other than letters, digits, ._- and spaces")
             )
             continue
         try:

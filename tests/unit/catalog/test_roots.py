@@ -179,10 +179,13 @@ def test_a_number_that_cannot_be_shown_is_no_status(tmp_path: Path, said: dict[s
     assert scanned(tmp_path).builds == ()
 
 
-def test_a_name_that_no_recipe_can_have_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a;b").mkdir()
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"a;b", "a;b"), (b"a\x1b[2Jb\nc", r"a\x1b[2Jb\nc"), (b"a\xff", r"a\udcff")]
+)
+def test_a_name_that_no_recipe_can_have_is_named(tmp_path: Path, name: bytes, shown: str) -> None:
+    (tmp_path / os.fsdecode(name)).mkdir()
     assert scanned(tmp_path).broken == (
-        BrokenBuild("a;b", "a name with other than letters, digits, ._- and spaces"),
+        BrokenBuild(shown, "a name with other than letters, digits, ._- and spaces"),
     )
 
 
