@@ -356,7 +356,8 @@ class RootStore:
         current |= {_layer_folder(each) for each in self._layers.values()} | self._variants.keys()
         there = {*self._folders(f"{_ROOTS}/*/*"), *self._folders(f"{_LAYERS}/*")}
         before, now = self._retired, self._clock()
-        self._retired = {each: before.get(each, now) for each in there - current}
+        # A clock that was ahead and was put right must not keep them for ever.
+        self._retired = {each: min(before.get(each, now), now) for each in there - current}
         if self._retired != before:
             text = json.dumps({str(each): since for each, since in self._retired.items()})
             try:

@@ -173,6 +173,19 @@ def test_a_new_version_takes_the_olds_place_which_goes_after_its_time(lab: Lab) 
     assert lab.store.in_use() == {"fedora": [OTHER]}
 
 
+def test_what_was_retired_by_a_clock_that_was_ahead_goes_all_the_same(lab: Lab) -> None:
+    add_root(lab.roots)
+    old = lab.only()
+    add_root(lab.roots, root_id=OTHER, content=b"other")
+    lab.now = 2 * LATER
+    lab.only()
+    lab.now = LATER
+    lab.start()
+    lab.only()
+    assert lab.store.retire(LATER + 899) == ()
+    assert lab.store.retire(LATER + 900) == (old.ramdisks[RamdiskFormat.EXT2].path.parent,)
+
+
 def test_a_tree_that_is_packed_another_way_is_another_version(lab: Lab) -> None:
     add_root(lab.roots)
     first = lab.only()
