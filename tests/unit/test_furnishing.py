@@ -150,3 +150,23 @@ def test_what_is_found_in_a_thread_is_said_in_the_event_loop(tmp_path: Path) -> 
     thread.join()
     furnishing.tell()
     assert [(shared.mac in line, of) for line, of in said] == [(True, threading.current_thread())]
+
+
+def test_an_archive_that_is_none_is_told_of(tmp_path: Path) -> None:
+    said: list[str] = []
+    furnishing = Furnishing(Paths(boot=tmp_path), said.append)
+    furnishing.offers(Offered({KERNEL: MODULES}, ROOTS, KERNEL, "fedora"))
+    archive = tmp_path / "published" / MODULES.path
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"torn")
+    ((layer, put),) = furnishing.due([a_layer(MAC)])
+    put(layer, tmp_path)
+    assert said == []
+    furnishing.tell()
+    (line,) = said
+    assert line.startswith(f"{layer}: no modules of 6.1.192: {archive}: ")
+
+
+def test_what_is_offered_again_is_no_news(furnishing: Furnishing) -> None:
+    assert not furnishing.offers(replace(OFFERED))
+    assert furnishing.offers(Offered({}))

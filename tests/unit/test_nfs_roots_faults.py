@@ -91,8 +91,9 @@ def test_modules_do_not_fill_the_volume(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(holdings, "require_free_space", full)
     played = Played(tmp_path, mounted=True)
-    played.work()
-    assert played.faults["modules"] == "boot/machines/layers.ext4: full"
+    for _ in range(2):  # it is tried again, and told as long as there is no room
+        played.work()
+        assert played.faults["modules"] == "boot/machines/layers.ext4: full"
 
 
 def test_a_volume_without_a_folder_for_machines_is_no_obstacle(tmp_path: Path) -> None:
