@@ -18,7 +18,7 @@ from uuid import UUID
 
 from appliance.alarm import Alarm
 from appliance.catalog.model import Catalog, PublishedRoot, RootCatalog
-from appliance.daemons.rpcbind import somebody_elses_answers
+from appliance.daemons.rpcbind import hosts_ended, somebody_elses_answers
 from appliance.entries import Menu
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
@@ -292,6 +292,7 @@ class NfsRoots:
             tasks.create_task(self.clients.follow())
             tasks.create_task(self._measure())
             tasks.create_task(self._sweep())
+            tasks.create_task(self._follow_rpcbind())
             while True:
                 await self._due.wait()
                 self._due.clear()
@@ -299,6 +300,12 @@ class NfsRoots:
                 if self._wants_now:
                     self._wanting = tasks.create_task(self._try("nfs roots", self._want()))
                     self._wanting.add_done_callback(self._wanted_once)
+
+    async def _follow_rpcbind(self) -> None:
+        if self._hosts_rpcbind:
+            await hosts_ended()
+            self._hosts_rpcbind = False
+            self._changed()
 
     async def _try(self, about: str, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -393,13 +400,9 @@ class NfsRoots:
 
     async def _refurnish(self) -> None:
         """Put into layers what is due, as long as no machine waits for its own."""
-
-        def is_awaited() -> bool:
-            return bool(self._seen or self._booting)
-
-        refused = await self._furnishing.refurnish(self.layers, is_awaited)
-        if is_awaited():
-            self._due.set()
+        refused = await self._furnishing.refurnish(
+            self.layers, lambda: bool(self._seen or self._booting)
+        )
         self._fault("modules", refused)
         if refused:
             self._settling.within(_ANOTHER_CHOICE)

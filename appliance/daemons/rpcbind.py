@@ -12,6 +12,9 @@ from appliance.ports import Port
 from appliance.situation import Situation
 
 _PATIENCE = 1.0  # seconds
+# Seconds between two looks at the host's, and how many in a row find nobody until it has ended:
+# while it is started anew, ours must not take its port.
+_LOOK, _MISSES = 5.0, 3
 _LOOPBACK = IPv4Address("127.0.0.1")
 # Where version 3 of the NFS server's programs is, whichever server it is.
 _SERVED = {rpc.MOUNT_PROGRAM: MOUNTD_PORT, rpc.NFS_PROGRAM: rpc.NFS_PORT}
@@ -74,6 +77,14 @@ async def somebody_elses_answers() -> bool:
     except NotServing:
         return False
     return True
+
+
+async def hosts_ended() -> None:
+    """Wait until the host's rpcbind has ended."""
+    misses = 0
+    while misses < _MISSES:
+        await asyncio.sleep(_LOOK)
+        misses = 0 if await somebody_elses_answers() else misses + 1
 
 
 def _tell_again(server: IPv4Address) -> None:

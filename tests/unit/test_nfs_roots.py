@@ -15,6 +15,7 @@ import pytest
 
 from appliance import nfs_roots
 from appliance.catalog.model import Catalog, ModulesLayer, RootCatalog
+from appliance.daemons import rpcbind
 from appliance.events.hub import Event
 from appliance.furnishing import Offered
 from appliance.nfs import export_numbers
@@ -313,3 +314,28 @@ def test_a_host_whose_paths_are_no_utf8_is_told_what_to_export_all_the_same(
     served.nfs._network, served.nfs._roots = a_network(), RootCatalog((a_root(),))
     (notice,) = served.nfs.notices
     assert notice.startswith("for the host's /etc/exports: \"/srv/ger\ufffdte/boot/roots/fedora/")
+
+
+def test_when_the_hosts_rpcbind_has_ended_ours_is_needed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [True, False, True, False, False, False]  # once it is started anew
+    needed: list[bool] = []
+
+    async def answer() -> bool:
+        needed.append(not served.nfs.service.hosts_rpcbind)
+        return answers.pop(0)
+
+    monkeypatch.setattr(rpcbind, "somebody_elses_answers", answer)
+    monkeypatch.setattr(rpcbind, "_LOOK", 0.001)
+    served.nfs._hosts_rpcbind = True
+
+    async def test() -> None:
+        following = asyncio.create_task(served.nfs.follow())
+        while not served.changes:
+            await asyncio.sleep(0.001)
+        following.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+    assert answers == [] and needed == [False] * 6
+    assert not served.nfs.service.hosts_rpcbind
