@@ -237,14 +237,14 @@ class Orchestrator:
         self._due.set()
 
     def _say(self, text: str) -> None:
-        self._hub.tell(Event(NAME, text, "boot"))
+        self._hub.tell(Event(NAME, printable(text), "boot"))
 
     def _fault(self, about: str, reason: str | None) -> None:
         """Record or clear what is wrong; a new reason is said once."""
         if reason is None:
             if self._faults.pop(about, None) is not None:
                 self._control.status_changed()
-        elif self._faults.get(about) != reason:
+        elif self._faults.get(about) != (reason := printable(reason)):  # machines name files, too
             known = reason in self._faults.values()  # one full volume hinders more than one thing
             self._faults[about] = reason
             if not known:

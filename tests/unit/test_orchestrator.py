@@ -54,3 +54,15 @@ def test_a_mount_is_told_and_ends_the_wait_for_it(
     (event,) = told
     assert (event.kind, event.client) == ("nfs", "52:54:00:12:34:56")
     assert awaited == told
+
+
+def test_names_that_machines_chose_are_one_line_in_what_is_said(
+    heard: tuple[Orchestrator, list[Event]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    orchestrator, _ = heard
+    for _ in range(2):
+        orchestrator._fault("modules", "lib/modules/\x1b[2J\nbootdrop: all is well: no room")
+    orchestrator._say("a\nb")
+    said = r"lib/modules/\x1b[2J\nbootdrop: all is well: no room"
+    assert orchestrator.status().reasons == (said,)
+    assert capsys.readouterr().err == f"bootdrop: {said}\nbootdrop: a\\nb\n"
