@@ -67,11 +67,11 @@ def nfs_boot(
     """
     by_itself = _Case(settings, server, kernel, root)
     maker = None if kernel.initrd_format is None else kernel.initrd_format.made_by
-    if kernel.initrd is None or maker is None or (_initrd_lacks(kernel) and by_itself.is_able):
+    if kernel.initrd is None or maker is None or (initrd_lacks(kernel) and by_itself.is_able):
         return NfsBoot((), _by_itself(by_itself), bootif=False, lacks=by_itself.lacks)
     case = replace(by_itself, maker=maker)
     words = _dracut(case) if maker is InitrdMaker.DRACUT else _initramfs_tools(case)
-    lacks = (*_initrd_lacks(kernel), *case.lacks)
+    lacks = (*initrd_lacks(kernel), *case.lacks)
     return NfsBoot((kernel.initrd,), words, bootif=True, lacks=lacks)
 
 
@@ -162,7 +162,7 @@ def _init(case: _Case) -> str:
     return "rw" if init == _KERNELS_FIRST else f"rw init={init}"
 
 
-def _initrd_lacks(kernel: PublishedKernel) -> tuple[str, ...]:
+def initrd_lacks(kernel: PublishedKernel) -> tuple[str, ...]:
     """Return what an initrd by a known maker lacks for NFS; nothing where nobody knows."""
     initrd = kernel.initrd_format
     if initrd is None or initrd.made_by is None:

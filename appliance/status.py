@@ -9,7 +9,8 @@ from typing import Any, Literal
 from appliance.catalog.model import InitrdMaker, PublishedKernel
 from appliance.nfs.layer import Layer
 from appliance.nfs.sizes import Size
-from appliance.nfs_preflight import NfsRoot, preflight, version_for
+from appliance.nfs_entries import initrd_lacks
+from appliance.nfs_preflight import NfsRoot, Preflight, preflight, version_for
 from appliance.settings import Settings
 
 # failed: no machine can boot, as something that every boot needs was given up; it is tried again.
@@ -41,6 +42,9 @@ class KernelNfs:
     """Whether a kernel can mount its root over NFS, by its configuration."""
 
     works: bool | None = None  # None: its configuration is not known
+    initrd: tuple[
+        str, ...
+    ] = ()  # "nfs.ko in its initrd", …: what the one that is to mount it lacks
     lacking: tuple[str, ...] = ()  # "CONFIG_ROOT_NFS=y", …, in order of their dependencies
     advised: tuple[str, ...] = ()  # the same, of what it can do without
     cards: tuple[str, ...] = ()  # a sentence for each network card that was seen and has no driver
@@ -174,19 +178,34 @@ def kernel_nfs(kernel: PublishedKernel, settings: Settings, cards: Mapping[str, 
 
     `cards` names each network card that was seen with the address of a machine that has it.
     """
+    # By the same rule as nfs_boot: an initrd by nobody known does not mount what it is told.
     maker = None if kernel.initrd_format is None else kernel.initrd_format.made_by
-    # An initrd by nobody known does not mount what it is told; klibc's nfsmount knows version 3.
-    wanted = "3" if maker is InitrdMaker.INITRAMFS_TOOLS else settings.nfs_version
-    version = version_for(wanted, kernel.config, maker is not None, kernel.version)
-    root = NfsRoot(version, str(settings.nfs_ip), settings.nfs_share, maker is not None)
-    found = preflight(kernel.config, root, cards, kernel.version)
+    initrd, found = initrd_lacks(kernel), _preflight(kernel, settings, cards, None)
+    if maker is None or (initrd and found.works):
+        initrd = ()
+    else:
+        found = _preflight(kernel, settings, cards, maker)
     return KernelNfs(
-        found.works,
+        False if initrd else found.works,
+        initrd,
         tuple(f"CONFIG_{option}=y" for option in found.lacking),
         tuple(f"CONFIG_{option}=y" for option in found.advised),
         tuple(each.reason for each in found.missing_drivers),
         found.command,
     )
+
+
+def _preflight(
+    kernel: PublishedKernel,
+    settings: Settings,
+    cards: Mapping[str, str],
+    maker: InitrdMaker | None,  # None: the kernel mounts its root by itself
+) -> Preflight:
+    # klibc's nfsmount knows version 3.
+    wanted = "3" if maker is InitrdMaker.INITRAMFS_TOOLS else settings.nfs_version
+    version = version_for(wanted, kernel.config, maker is not None, kernel.version)
+    root = NfsRoot(version, str(settings.nfs_ip), settings.nfs_share, maker is not None)
+    return preflight(kernel.config, root, cards, kernel.version)
 
 
 def layer_status(  # noqa: PLR0913

@@ -45,7 +45,8 @@ def _nfs(kernel: dict[str, Any]) -> list[str]:
     if nfs["works"]:
         lines = [f"  {name}: yes"]
     else:
-        lines = [f"  {name}: no, it lacks {' '.join(nfs['lacking'])}"]
+        lacks = [*nfs["initrd"], " ".join(nfs["lacking"])]
+        lines = [f"  {name}: no, it lacks {', '.join(filter(None, lacks))}"]
     lines += [f"    works better with {option}" for option in nfs["advised"]]
     lines += [f"    {sentence}" for sentence in nfs["cards"]]
     return lines + [f"    {nfs['command']}"] * bool(nfs["command"])

@@ -56,6 +56,7 @@ def test_a_card_without_a_driver_is_said_and_still_known_after_a_restart(
     )
     wanted = {
         "works": True,
+        "initrd": [],
         "lacking": [],
         "advised": [],
         "cards": [sentence],
@@ -95,6 +96,7 @@ def test_a_kernel_with_everything_raises_no_alarm(
     status = empty_lab.wait_status(lambda status: status.nfs["bzImage"]["works"] is True, 20)
     assert status.nfs["bzImage"] == {
         "works": True,
+        "initrd": [],
         "lacking": [],
         "advised": [],
         "cards": [],

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 from appliance.cli import report
@@ -8,6 +9,7 @@ from tests.unit.builders import (
     DEBIAN_CONFIG,
     DEBIAN_INITRD,
     DRACUT_INITRD,
+    NFS_CAPABLE,
     a_config,
     a_kernel,
 )
@@ -73,3 +75,17 @@ def test_a_distributions_kernel_mounts_its_root_from_its_initrd() -> None:
     # Which one made it is not known: it is asked nothing.
     other = a_kernel(initrd=CPIO_INITRD, config=config)
     assert kernel_nfs(other, Settings(), {}).works is False
+
+
+def test_an_initrd_that_cannot_mount_nfs_is_named() -> None:
+    initrd = replace(DRACUT_INITRD, nfs_mount=False, nfs_module=False)
+    lacks = ("nfs in its dracut initrd", "nfs.ko in its initrd")
+    for config in (a_config(*DEBIAN_CONFIG), None):
+        kernel = a_kernel(initrd=initrd, config=config)
+        assert kernel_nfs(kernel, Settings(), {}) == KernelNfs(works=False, initrd=lacks)
+    status = KernelStatus("k", "6", "x86_64", "0", KernelNfs(False, lacks, ("CONFIG_PACKET=y",)))
+    said = report.all_kernels(Status(kernels=(status,)).as_json()).splitlines()
+    assert f"  k: no, it lacks {', '.join(lacks)}, CONFIG_PACKET=y" in said
+    # It mounts its root without that initrd.
+    able = a_kernel(initrd=initrd, config=a_config(*NFS_CAPABLE))
+    assert kernel_nfs(able, Settings(), {}) == KernelNfs(works=True)
