@@ -112,7 +112,8 @@ def _names(reader: _Reader, *, packed: bool = False) -> Iterator[str]:
     """Yield the names of all archives that follow each other, as init/initramfs.c reads them.
 
     Those that are not packed (microcode, modules that are packed themselves) come before the packed
-    one; what may follow that is not looked at.
+    one. What may follow that is not looked at: where there is something, beyond what its decoder
+    read along, not all names are known.
     """
     while head := reader.behind_padding():
         if head.startswith(_MAGICS):
@@ -124,6 +125,8 @@ def _names(reader: _Reader, *, packed: bool = False) -> Iterator[str]:
         most = _MOST_LZ4 if compression is Compression.LZ4 else _MOST
         unpacked = _limited(decompress(reader, compression, most + 1), most)
         yield from _names(_Reader(unpacked), packed=True)
+        if reader.behind_padding():
+            raise _NotWalked
         return
 
 

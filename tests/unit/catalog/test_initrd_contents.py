@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import random
 from dataclasses import replace
 
 import pytest
@@ -51,6 +52,13 @@ def test_debians_has_its_modules_in_an_archive_of_their_own_before_the_packed_on
 def test_archives_that_are_packed_together_are_all_read() -> None:
     both = make_cpio(names=OF_DRACUT[:3]) + bytes(300) + make_cpio(names=(MODULE,))
     assert look_at(gzip.compress(both)) == whole(DRACUT, mount=False)
+
+
+def test_what_an_archive_behind_the_packed_one_has_is_not_known() -> None:
+    main = gzip.compress(make_cpio(names=OF_DRACUT[:3]))
+    behind = gzip.compress(random.Random(1).randbytes(100_000))
+    assert look_at(main + behind) == replace(CPIO, made_by=DRACUT)
+    assert look_at(main + bytes(100_000)) == whole(DRACUT, mount=False, module=False)
 
 
 def test_what_it_lacks_for_nfs_is_known() -> None:
