@@ -441,15 +441,14 @@ class NfsRoots:
             begun = loop.time()
             try:
                 self._sizes = await asyncio.to_thread(self.layers.sizes)
+                self._publish()
+                self._fault("sizes", None)
             except OSError as error:
                 self._fault("sizes", f"{self._storage.name}: not measured: {error}")
-                continue
-            self._fault("sizes", None)
             if self.notices != told:
                 told = self.notices
                 self._progressed()
             pause = max(_MEASURE, _MEASURE_SHARE * (loop.time() - begun))
-            self._publish()
 
     async def _sweep(self) -> None:
         """Delete layers' files, for ever: of a large one for minutes, in which machines boot."""

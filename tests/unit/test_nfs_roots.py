@@ -23,6 +23,7 @@ from appliance.nfs.choice import Choice
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import Export
 from appliance.nfs.layer import Layer
+from appliance.nfs.sizes import Size
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.settings import Settings
@@ -68,6 +69,9 @@ class Played:
 
     def in_use(self) -> dict[str, tuple[str, ...]]:
         return self.used
+
+    def sizes(self) -> dict[PurePosixPath, Size]:
+        return {}
 
     def want(self, *arguments: Any) -> None:  # noqa: ANN401
         self.asked.append(("want", *arguments[:2]))
@@ -339,3 +343,24 @@ def test_when_the_hosts_rpcbind_has_ended_ours_is_needed(
     asyncio.run(asyncio.wait_for(test(), 10))
     assert answers == [] and needed == [False] * 6
     assert not served.nfs.service.hosts_rpcbind
+
+
+@pytest.mark.parametrize("fails", ["sizes", "in_use"])
+def test_a_disk_that_fails_while_layers_are_measured_ends_nothing(
+    served: Served, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    def failing() -> Any:  # noqa: ANN401
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(nfs_roots, "_MEASURE", 0.001)
+    monkeypatch.setattr(served.layers, fails, failing)
+    served.layers.there = (a_layer("01"),)
+
+    async def test() -> bool:
+        measuring = asyncio.create_task(served.nfs._measure())
+        while "sizes" not in served.faults and not measuring.done():
+            await asyncio.sleep(0.001)
+        measuring.cancel()
+        return served.faults["sizes"] is not None
+
+    assert asyncio.run(asyncio.wait_for(test(), 10))
