@@ -160,6 +160,21 @@ def test_a_version_that_cannot_be_served_is_not_offered_until_there_is_room(
     assert (served.changes, served.nfs.bootable(roots)) == (2, roots)
 
 
+def test_roots_that_change_are_wanted_again(served: Served) -> None:
+    catalogs = [RootCatalog((a_root(name),)) for name in ("alma", "fedora", "alma")]
+
+    async def test() -> None:
+        following = asyncio.create_task(served.nfs.follow())
+        for number, roots in enumerate(catalogs, 1):
+            served.nfs.want(a_menu(Settings(interface="eth1")), Catalog(), roots)
+            while len(served.layers.asked) < number:
+                await asyncio.sleep(0.001)
+        following.cancel()
+
+    asyncio.run(asyncio.wait_for(test(), 10))
+    assert [each[1] for each in served.layers.asked] == [roots.roots for roots in catalogs]
+
+
 def test_a_layer_that_does_not_take_modules_now_hinders_no_other_and_is_tried_again(
     served: Served,
 ) -> None:
