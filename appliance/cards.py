@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from appliance.bounded import put
 from appliance.events.hub import Event
 from appliance.files import read_file, replace_file
-from appliance.nic_drivers import is_card
+from appliance.menu.nic_drivers import is_card
 
 _FILE = PurePosixPath("nics.json")
 # Anybody can claim any address and any card: those that were heard last are kept.

@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from appliance.bounded import put
 from appliance.catalog.model import ModulesLayer, PublishedRoot
-from appliance.entries import OVER_NFS
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
 from appliance.hosts import name_of
+from appliance.menu.entries import OVER_NFS
 from appliance.nfs.commands import CannotDo
 from appliance.nfs.contents import Clone, furnish_clone, put_overlay_init
 from appliance.nfs.export import EVERYBODY

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from appliance.catalog.model import Catalog, Scan
 from appliance.catalog.scan import Seen, scan
-from appliance.entries import RescueRoot
 from appliance.events.drops import differences
+from appliance.menu.entries import RescueRoot
 from appliance.paths import Paths
 from appliance.provisions import publish_loaders, publish_rescue_roots
 from appliance.store import Store

@@ -19,11 +19,12 @@ from uuid import UUID
 from appliance.alarm import Alarm
 from appliance.catalog.model import Catalog, PublishedRoot, RootCatalog
 from appliance.daemons.rpcbind import hosts_ended, somebody_elses_answers
-from appliance.entries import Menu
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
 from appliance.furnishing import Furnishing, Offered
-from appliance.menu import modules_of
+from appliance.menu.entries import Menu
+from appliance.menu.menu import modules_of
+from appliance.menu.nfs_boot import FORMAT, share
 from appliance.network import Network
 from appliance.nfs import choice, evidence, export_numbers, leftovers
 from appliance.nfs.choice import Choice, Server
@@ -33,7 +34,6 @@ from appliance.nfs.sizes import Size
 from appliance.nfs.storage import storage_of
 from appliance.nfs.told import versions_on
 from appliance.nfs_clients import NfsClients
-from appliance.nfs_entries import FORMAT, share
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 from appliance.settings import Settings

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import BinaryIO
 
-from appliance import entries, menu, network, settings, settings_load
+from appliance import network, settings, settings_load
 from appliance.alarm import Alarm
 from appliance.cards import Cards
 from appliance.catalog.model import Catalog
@@ -24,6 +24,7 @@ from appliance.events.hub import Event, Hub, printable
 from appliance.health import Health
 from appliance.kernels import Kernels
 from appliance.layer_commands import Commands
+from appliance.menu import entries, menu
 from appliance.neighbours import Neighbours
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths

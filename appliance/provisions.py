@@ -8,8 +8,8 @@ import json
 from pathlib import Path, PurePosixPath
 
 from appliance.catalog.model import Arch
-from appliance.entries import RescueRoot
 from appliance.files import replace_file
+from appliance.menu.entries import RescueRoot
 from appliance.paths import Paths
 
 _RESCUE = PurePosixPath("rescue")

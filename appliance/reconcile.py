@@ -17,7 +17,7 @@ from appliance.daemons.base import ConfigurationRejected, Daemon
 from appliance.daemons.containment import confine
 from appliance.events.hub import printable
 from appliance.files import keep_only, read_file, replace_file
-from appliance.firmware_menu import ENTRIES
+from appliance.menu.firmware_menu import ENTRIES
 from appliance.paths import Paths
 from appliance.render import Renderer, Tree
 from appliance.run import CommandFailed

@@ -11,10 +11,10 @@ from typing import Any, TypeAlias
 import jinja2
 
 from appliance.daemons.base import ASKING_MAC, PROBE_MAC
-from appliance.entries import Entry, Firmware, Menu, Submenu
+from appliance.menu.entries import Entry, Firmware, Menu, Submenu
+from appliance.menu.nfs_boot import CLIENT_ID, HOLDER, HOSTNAME
 from appliance.nfs.choice import MOUNTD_PORT
 from appliance.nfs.export import holder_of
-from appliance.nfs_entries import CLIENT_ID, HOLDER, HOSTNAME
 from appliance.situation import Situation
 
 # Path to text. `etc/…` is a daemon's, under the run folder; `tftp/…` is a machine's, published.

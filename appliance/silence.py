@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from appliance.bounded import put
 from appliance.daemons import tftpd
-from appliance.entries import OVER_NFS
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
+from appliance.menu.entries import OVER_NFS
 from appliance.neopxe import server
 
 # Seconds. The longest pause of firmware that is well is iPXE's wait for routers, about 4.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from appliance import firmware_menu
-from appliance.entries import Menu
-from appliance.firmware_menu import FirmwareMenu
+from appliance.menu import firmware_menu
+from appliance.menu.entries import Menu
+from appliance.menu.firmware_menu import FirmwareMenu
 from appliance.network import Network
 from appliance.nfs.export import NOT_DECIDED, NfsService
 from appliance.paths import Paths

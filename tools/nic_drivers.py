@@ -1,8 +1,8 @@
-"""Makes appliance/nic_drivers.txt: which PCI network card wants which options of a kernel.
+"""Makes appliance/menu/nic_drivers.txt: which PCI network card wants which options of a kernel.
 
     apt-get download linux-image-V-amd64-unsigned linux-source-V
     (unpack both; of the source, drivers/net/ is enough)
-    python tools/nic_drivers.py IMAGE SOURCE > appliance/nic_drivers.txt
+    python tools/nic_drivers.py IMAGE SOURCE > appliance/menu/nic_drivers.txt
 
 IMAGE is the unpacked image package: its modules tell by their aliases which cards they drive.
 SOURCE is the kernel's source: its Makefiles tell which option builds a module, its Kconfig files

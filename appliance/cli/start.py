@@ -6,10 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from appliance import entries, menu, settings_load
+from appliance import settings_load
 from appliance.catalog.model import Catalog
 from appliance.daemons import ALL
 from appliance.daemons.containment import landlock_works
+from appliance.menu import entries, menu
 from appliance.network import read_interfaces, resolve
 from appliance.nfs import mounts
 from appliance.paths import Paths

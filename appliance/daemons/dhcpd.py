@@ -15,10 +15,10 @@ from secrets import randbits
 from appliance.daemons.base import PROBE_MAC, Daemon, NotServing, Program, let_checker_read
 from appliance.ethernet import Datagram, UdpTap
 from appliance.events.hub import Event, printable
+from appliance.menu.nic_drivers import card_of
 from appliance.neopxe import packet
 from appliance.neopxe.packet import MessageType, Op, Option, Packet
 from appliance.network import Network
-from appliance.nic_drivers import card_of
 from appliance.ports import Port
 from appliance.situation import Situation
 

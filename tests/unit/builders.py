@@ -23,8 +23,8 @@ from appliance.catalog.model import (
     RamdiskFormat,
     RootCatalog,
 )
-from appliance.entries import Menu, RescueRoot
-from appliance.menu import plan
+from appliance.menu.entries import Menu, RescueRoot
+from appliance.menu.menu import plan
 from appliance.network import Interface, Network
 from appliance.nfs.export import Export, fsid
 from appliance.nfs.layer import Record

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from appliance.catalog.model import Arch
-from appliance.firmware_menu import plan
+from appliance.menu.firmware_menu import plan
 from appliance.neopxe import conf
 from appliance.reconcile import publish_boot_files
 from appliance.render import Renderer

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from appliance.catalog.model import Arch, Initrd, RamdiskFormat
-from appliance.entries import LOCAL, Firmware, Menu
-from appliance.ramdisks import ramdisk_formats
+from appliance.menu.entries import LOCAL, Firmware, Menu
+from appliance.menu.ramdisks import ramdisk_formats
 from appliance.settings import Settings
 from tests.unit.builders import (
     ARM64_RESCUE,

@@ -10,8 +10,8 @@ from typing import Literal
 import pytest
 
 from appliance.catalog.model import Arch, Initrd, PublishedKernel, PublishedRoot
-from appliance.entries import Entry, Firmware, Menu
-from appliance.nfs_entries import HOLDER, HOSTNAME, root_path
+from appliance.menu.entries import Entry, Firmware, Menu
+from appliance.menu.nfs_boot import HOLDER, HOSTNAME, root_path
 from appliance.reconcile import publish_boot_files
 from appliance.render import Renderer
 from appliance.settings import Settings

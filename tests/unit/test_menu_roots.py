@@ -10,7 +10,7 @@ import pytest
 
 from appliance.catalog.decompress import Compression
 from appliance.catalog.model import Arch, PublishedRoot, RamdiskFormat
-from appliance.entries import Entry, Firmware, Menu
+from appliance.menu.entries import Entry, Firmware, Menu
 from appliance.render import Renderer
 from appliance.settings import Settings
 from tests.unit.builders import (

@@ -6,7 +6,7 @@ import pytest
 
 from appliance.catalog.ikconfig import extract, parse_config
 from appliance.catalog.model import KernelConfig
-from appliance.nfs_preflight import NfsRoot, lacking, preflight, version_for
+from appliance.menu.nfs_preflight import NfsRoot, lacking, preflight, version_for
 from tests.unit.builders import a_config
 
 CONFIGS = Path(__file__).parent / "kernel_configs"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.nic_drivers import card_of, drivers_of, is_card
+from appliance.menu.nic_drivers import card_of, drivers_of, is_card
 
 
 @pytest.mark.parametrize(

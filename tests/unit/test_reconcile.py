@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance import menu
 from appliance.catalog.model import Catalog, Initrd, RamdiskFormat
 from appliance.daemons.base import ConfigurationRejected, Daemon, Program
+from appliance.menu import menu
 from appliance.paths import Paths
 from appliance.reconcile import (
     Outcome,

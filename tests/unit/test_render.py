@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.entries import Submenu
+from appliance.menu.entries import Submenu
 from appliance.render import ipxe, menu_c32, screen
 from appliance.settings import Settings
 from tests.unit.builders import a_kernel, a_menu

@@ -17,7 +17,7 @@ from appliance.daemons.base import NotServing
 from appliance.daemons.mountd import Mountd
 from appliance.daemons.nfsd import Nfsd
 from appliance.daemons.nfsdcld import Nfsdcld
-from appliance.entries import Menu
+from appliance.menu.entries import Menu
 from appliance.network import Network
 from appliance.nfs import choice, leftovers
 from appliance.nfs.export import Export, NfsService, fsid

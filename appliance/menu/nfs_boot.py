@@ -15,8 +15,8 @@ from appliance.catalog.model import (
     PublishedKernel,
     PublishedRoot,
 )
+from appliance.menu.nfs_preflight import lacking, version_for
 from appliance.nfs.export import EVERYBODY, layer_path
-from appliance.nfs_preflight import lacking, version_for
 from appliance.settings import Settings
 
 # Stand in a command line for what is the machine's own, until a loader's file puts it in. Nobody

@@ -48,7 +48,7 @@ def card_of(bus_id: str) -> str | None:
 @cache
 def _drivers() -> dict[str, tuple[Driver, ...]]:
     found: defaultdict[str, tuple[Driver, ...]] = defaultdict(tuple)
-    for line in files("appliance").joinpath(_TABLE).read_text("ascii").splitlines():
+    for line in files("appliance.menu").joinpath(_TABLE).read_text("ascii").splitlines():
         if line.startswith("#"):
             continue
         module, options, depends_on, *cards = line.split()

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from appliance.catalog.model import Arch
-from appliance.nfs_entries import HOLDER
+from appliance.menu.nfs_boot import HOLDER
 
 # Before a kernel's path: what stands there is taken away by nginx.conf and tftpd's remap.
 OVER_NFS = PurePosixPath("over-nfs")

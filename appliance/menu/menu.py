@@ -22,9 +22,9 @@ from appliance.catalog.model import (
     RootCatalog,
 )
 from appliance.catalog.pairing import Role, partners
-from appliance.entries import LOCAL, Entry, Firmware, Menu, RescueRoot
-from appliance.nfs_entries import FORMAT, nfs_boot, root_path
-from appliance.ramdisks import CannotBoot, choose, ramdisk_formats
+from appliance.menu.entries import LOCAL, Entry, Firmware, Menu, RescueRoot
+from appliance.menu.nfs_boot import FORMAT, nfs_boot, root_path
+from appliance.menu.ramdisks import CannotBoot, choose, ramdisk_formats
 from appliance.settings import Settings
 
 _RESCUE = "rescue"

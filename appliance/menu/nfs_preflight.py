@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from appliance import ip_parameter
 from appliance.catalog.model import KernelConfig
-from appliance.nic_drivers import Driver, drivers_of
+from appliance.menu.nic_drivers import Driver, drivers_of
 
 VERSIONS = ("4.2", "4.1", "4.0", "3")  # of NFS, as nfs(5) writes them
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from appliance.catalog.model import Arch
-from appliance.entries import Entry, Menu
+from appliance.menu.entries import Entry, Menu
 from appliance.neopxe import conf
 from appliance.settings import Settings
 
