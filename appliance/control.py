@@ -3,7 +3,7 @@
 `status` is answered by one line; `events` by the status, and then by each event and each change
 of the status for as long as the client listens. `health` is for config/healthcheck.pl, which reads
 no JSON: one line of plain text, `ready` when nothing is wrong. A line that is JSON itself asks for
-something to be done with a machine's layer (nfs/commands.py) and is answered by one line.
+something to be done with a machine's layer (layers/commands.py) and is answered by one line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
 
 from appliance.events.hub import Hub
-from appliance.nfs.commands import LONGEST_REQUEST, LayerCommands, carry_out
+from appliance.layers.commands import LONGEST_REQUEST, LayerCommands, carry_out
 from appliance.status import Status
 
 

@@ -16,14 +16,14 @@ from appliance.catalog.model import ModulesLayer, PublishedRoot
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
 from appliance.hosts import name_of
+from appliance.layers.clone import Clone, furnish_clone, put_overlay_init
+from appliance.layers.commands import CannotDo
+from appliance.layers.layer import Layer
+from appliance.layers.layers import Layers
+from appliance.layers.modules import ModulesNotPut, put_modules
+from appliance.layers.room import NoRoom
 from appliance.menu.entries import OVER_NFS
-from appliance.nfs.commands import CannotDo
-from appliance.nfs.contents import Clone, furnish_clone, put_overlay_init
 from appliance.nfs.export import EVERYBODY
-from appliance.nfs.layer import Layer
-from appliance.nfs.layers import Layers
-from appliance.nfs.modules import ModulesNotPut, put_modules
-from appliance.nfs.room import NoRoom
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 

@@ -1,14 +1,14 @@
-"""Does what people ask for with machines' layers, in the words of nfs/commands.py."""
+"""Does what people ask for with machines' layers, in the words of layers/commands.py."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from appliance.nfs.commands import CannotDo
+from appliance.layers.commands import CannotDo
+from appliance.layers.layer import Layer
+from appliance.layers.layers import Layers
 from appliance.nfs.export import EVERYBODY
-from appliance.nfs.layer import Layer
-from appliance.nfs.layers import Layers
 
 _MOST_NAMED = 20  # layers in an answer
 

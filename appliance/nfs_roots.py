@@ -22,17 +22,17 @@ from appliance.daemons.rpcbind import hosts_ended, somebody_elses_answers
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
 from appliance.furnishing import Furnishing, Offered
+from appliance.layers.layers import Layers
+from appliance.layers.sizes import Size
+from appliance.layers.storage import storage_of
+from appliance.layers.told import versions_on
 from appliance.menu.entries import Menu
 from appliance.menu.menu import modules_of
 from appliance.menu.nfs_boot import FORMAT, share
 from appliance.network import Network
-from appliance.nfs import choice, evidence, export_numbers, leftovers
+from appliance.nfs import choice, evidence, export_numbers, kernel_server
 from appliance.nfs.choice import Choice, Server
 from appliance.nfs.export import EVERYBODY, Export, NfsService, layer_path
-from appliance.nfs.layers import Layers
-from appliance.nfs.sizes import Size
-from appliance.nfs.storage import storage_of
-from appliance.nfs.told import versions_on
 from appliance.nfs_clients import NfsClients
 from appliance.paths import Paths
 from appliance.run import CommandFailed
@@ -135,7 +135,7 @@ class NfsRoots:
         """Find out what serves; until that was done once, end what was left behind, too."""
         if self._undecided and self._runs != "kernel":
             elsewhere = await choice.foreign_server() is not None
-            if await leftovers.end_leftovers(self._paths, elsewhere=elsewhere):
+            if await kernel_server.end_leftovers(self._paths, elsewhere=elsewhere):
                 self._say("threads of nfsd that a killed container of ours left are ended")
         await self._take(await choice.choose(self._settings.nfs, self._paths))
         self._undecided = False

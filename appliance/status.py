@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from appliance.catalog.model import InitrdMaker, PublishedKernel
+from appliance.layers.layer import Layer
+from appliance.layers.sizes import Size
 from appliance.menu.nfs_boot import initrd_lacks
 from appliance.menu.nfs_preflight import NfsRoot, Preflight, preflight, version_for
-from appliance.nfs.layer import Layer
-from appliance.nfs.sizes import Size
 from appliance.settings import Settings
 
 # failed: no machine can boot, as something that every boot needs was given up; it is tried again.

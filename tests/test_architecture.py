@@ -25,6 +25,7 @@ LAYERS = (
     ("events", "situation"),
     ("menu", "root_store"),
     ("store", "network"),
+    ("layers",),
     ("nfs",),
     ("volume",),
     ("catalog", "configurations", "copies", "settings_docs", "settings_load"),

@@ -10,9 +10,9 @@ from appliance import settings_load
 from appliance.catalog.model import Catalog
 from appliance.daemons import ALL
 from appliance.daemons.containment import landlock_works
+from appliance.layers import mounts
 from appliance.menu import entries, menu
 from appliance.network import read_interfaces, resolve
-from appliance.nfs import mounts
 from appliance.paths import Paths
 from appliance.provisions import rescue_roots
 from appliance.reconcile import everything, run_folders, write_tree

@@ -9,7 +9,7 @@ from pathlib import Path
 from appliance.daemons.base import Daemon, NotServing, Program, ServesInPart, Silent
 from appliance.nfs import rpc
 from appliance.nfs.export import Export
-from appliance.nfs.leftovers import record_path
+from appliance.nfs.kernel_server import record_path
 from appliance.ports import Port
 from appliance.situation import Situation
 

@@ -1,4 +1,4 @@
-"""Root over NFS: writable layers over the versions of roots, their mounts, and who uses them.
+"""The NFS server: which one is ours, what it exports, and who has what mounted.
 
-What serves them is in daemons/; what machines are told is in the menu.
+The servers are in daemons/, what is exported in layers/, what machines are told in menu/.
 """

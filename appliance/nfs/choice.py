@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from appliance.catalog.model import PublishedRoot
-from appliance.nfs import leftovers
+from appliance.nfs import kernel_server
 from appliance.nfs.export import fsid
 from appliance.nfs.rpc import MOUNT_PROGRAM, NFS_PORT, NFS_PROGRAM
 from appliance.paths import Paths
@@ -75,8 +75,8 @@ def _somebody_else(seen: Seen) -> str | None:
 async def choose(wanted: Wanted, paths: Paths) -> Choice:
     """Look, and choose. Mounts nfsd's control files and pipes when the kernel's server is chosen.
 
-    To be asked after `leftovers.end_leftovers`, and again later where there was none: the host's
-    server may have ended.
+    To be asked after `kernel_server.end_leftovers`, and again later where there was none: the
+    host's server may have ended.
     """
     if wanted == "off":
         return decide(wanted, Seen(0, ours=False, elsewhere=None, no_nfsd=None))
@@ -86,8 +86,8 @@ async def choose(wanted: Wanted, paths: Paths) -> Choice:
 
 async def look(paths: Paths, *, try_nfsd: bool) -> Seen:
     """Find out who serves NFS here; with `try_nfsd`, whether we could by the kernel."""
-    threads = leftovers.threads()
-    ours = threads > 0 and leftovers.recorded(paths) == leftovers.here()
+    threads = kernel_server.threads()
+    ours = threads > 0 and kernel_server.recorded(paths) == kernel_server.here()
     elsewhere = await foreign_server()
     no_nfsd = None
     if try_nfsd and elsewhere is None and (ours or not threads):
@@ -97,8 +97,8 @@ async def look(paths: Paths, *, try_nfsd: bool) -> Seen:
 
 async def _try_nfsd(paths: Paths) -> str | None:
     try:
-        await leftovers.mount_control()
-        await leftovers.mount_pipes(paths)
+        await kernel_server.mount_control()
+        await kernel_server.mount_pipes(paths)
     except CommandFailed as failure:
         # What mount(8) says, without the advice behind it.
         return " ".join(failure.output.split()).partition(" dmesg(1)")[0] or str(failure)
@@ -109,11 +109,11 @@ async def foreign_server() -> str | None:
     """Return who serves NFS, or tells what may be mounted, outside of this container.
 
     Processes of ours are seen with their name and number by `ss`, others' are not; threads of the
-    kernel belong to nobody, and leftovers.threads counts them.
+    kernel belong to nobody, and kernel_server.threads counts them.
     """
     sockets = await run(["ss", "-Hlntpe"])
     registered = await _registered()
-    kernel = leftovers.threads() > 0
+    kernel = kernel_server.threads() > 0
     return foreign(sockets, registered, kernel_serves=kernel)
 
 

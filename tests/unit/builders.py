@@ -23,11 +23,11 @@ from appliance.catalog.model import (
     RamdiskFormat,
     RootCatalog,
 )
+from appliance.layers.layer import Record
 from appliance.menu.entries import Menu, RescueRoot
 from appliance.menu.menu import plan
 from appliance.network import Interface, Network
 from appliance.nfs.export import Export, fsid
-from appliance.nfs.layer import Record
 from appliance.paths import Paths
 from appliance.settings import Settings
 from appliance.settings_types import AddressRange

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.control import ControlServer, ask
 from appliance.events.hub import Hub
-from appliance.nfs.commands import CannotDo, LayerCommands
+from appliance.layers.commands import CannotDo, LayerCommands
 from appliance.status import Status
 
 MAC = "52:54:00:12:34:56"

@@ -11,7 +11,7 @@ import pytest
 from appliance.catalog.model import ModulesLayer
 from appliance.events.hub import Event
 from appliance.furnishing import Fetched, Furnishing, Offered
-from appliance.nfs.layer import Layer
+from appliance.layers.layer import Layer
 from appliance.paths import Paths
 from tests.unit.builders import a_record, a_root
 

@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 
 from appliance.layer_commands import Commands
-from appliance.nfs.commands import CannotDo
-from appliance.nfs.layer import Layer
-from appliance.nfs.layers import Layers
+from appliance.layers.commands import CannotDo
+from appliance.layers.layer import Layer
+from appliance.layers.layers import Layers
 from tests.unit.builders import a_record
 
 MAC = "52:54:00:12:34:56"

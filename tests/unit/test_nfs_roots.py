@@ -18,12 +18,12 @@ from appliance.catalog.model import Catalog, ModulesLayer, RootCatalog
 from appliance.daemons import rpcbind
 from appliance.events.hub import Event
 from appliance.furnishing import Offered
+from appliance.layers.commands import CannotDo
+from appliance.layers.layer import Layer
+from appliance.layers.sizes import Size
 from appliance.nfs import export_numbers
 from appliance.nfs.choice import Choice
-from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import Export
-from appliance.nfs.layer import Layer
-from appliance.nfs.sizes import Size
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.settings import Settings

@@ -14,12 +14,13 @@ import pytest
 from appliance import nfs_roots
 from appliance.catalog.model import ModulesLayer
 from appliance.furnishing import Offered
-from appliance.nfs import choice, holdings, room
+from appliance.layers import holdings, room
+from appliance.layers.commands import CannotDo
+from appliance.layers.layer import Layer, Shelf
+from appliance.layers.told import versions_on
+from appliance.nfs import choice
 from appliance.nfs.choice import Choice
-from appliance.nfs.commands import CannotDo
 from appliance.nfs.export import NfsService
-from appliance.nfs.layer import Layer, Shelf
-from appliance.nfs.told import versions_on
 from appliance.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.run import CommandFailed

@@ -3,7 +3,7 @@
 # Starts nfsd's threads on ADDRESS and exports what RUN/etc/nfs/exports lists; on SIGHUP it exports
 # what was added there and ends what is gone, nothing else; on SIGTERM the threads end and then our
 # exports. RECORD tells the next start that the threads are ours, should this process be killed
-# (appliance/nfs/leftovers.py reads it).
+# (appliance/nfs/kernel_server.py reads it).
 set -u
 
 run=$1 record=$2 address=$3

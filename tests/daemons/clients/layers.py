@@ -1,4 +1,4 @@
-"""Plays the orchestrator to appliance.nfs.layers: a JSON list a line in, a JSON value a line out.
+"""Plays the orchestrator to layers/layers.py: a JSON list a line in, a JSON value a line out.
 
 `[NAME, ARGUMENT, …]` calls the function of that name below; a CannotDo or OSError is
 `{"error": TEXT}`. Runs in the appliance's container; /boot is the volume.
@@ -17,11 +17,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from appliance.catalog.model import Arch, PublishedRoot
-from appliance.nfs import layers as module
-from appliance.nfs import mounts
+from appliance.layers import layers as module
+from appliance.layers import mounts
+from appliance.layers.layer import Layer
+from appliance.layers.storage import storage_of
 from appliance.nfs.export import Export
-from appliance.nfs.layer import Layer
-from appliance.nfs.storage import storage_of
 from appliance.paths import Paths
 from appliance.settings import Settings
 
@@ -40,7 +40,7 @@ class Player:
         self.storage: Any = None
 
     def furnish(self, layer: Layer, mounted: Path) -> None:
-        """Write the machine's name, as appliance.nfs.contents does."""
+        """Write the machine's name, as appliance.layers.clone does."""
         if self.refuse:
             raise OSError(28, "No space left on device", str(mounted / "etc/hostname"))
         (mounted / "etc").mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ from appliance.daemons.nfsd import Nfsd
 from appliance.daemons.nfsdcld import Nfsdcld
 from appliance.menu.entries import Menu
 from appliance.network import Network
-from appliance.nfs import choice, leftovers
+from appliance.nfs import choice, kernel_server
 from appliance.nfs.export import Export, NfsService, fsid
 from appliance.paths import Paths
 from appliance.reconcile import reconcile, run_folders
@@ -63,7 +63,7 @@ async def start() -> None:
     ORDERS.unlink(missing_ok=True)
     os.mkfifo(ORDERS)
     elsewhere = await choice.foreign_server()
-    ended = await leftovers.end_leftovers(PATHS, elsewhere=elsewhere is not None)
+    ended = await kernel_server.end_leftovers(PATHS, elsewhere=elsewhere is not None)
     print(f"leftovers: {ended}", flush=True)
     chosen = await choice.choose("auto", PATHS)
     print(f"choice: {chosen.server}: {chosen.why}", flush=True)

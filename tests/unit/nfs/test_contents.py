@@ -12,13 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.nfs.contents import (
-    Clone,
-    furnish_clone,
-    hosts_with,
-    machine_id,
-    put_overlay_init,
-)
+from appliance.layers.clone import Clone, furnish_clone, hosts_with, machine_id, put_overlay_init
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="what is in a layer is root's")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.nfs.holdings import Holdings
-from appliance.nfs.stage import Stage
-from appliance.nfs.storage import Volume
+from appliance.layers.holdings import Holdings
+from appliance.layers.stage import Stage
+from appliance.layers.storage import Volume
 from appliance.paths import Paths
 from tests.unit.builders import a_record
 

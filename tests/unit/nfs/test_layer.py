@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from appliance.nfs import room
+from appliance.layers import room
+from appliance.layers.layer import Layer, Record, Shelf, shelf_of
+from appliance.layers.sizes import Size, du_marks, du_sizes
 from appliance.nfs.export import default_path, fsid
-from appliance.nfs.layer import Layer, Record, Shelf, shelf_of
-from appliance.nfs.sizes import Size, du_marks, du_sizes
 
 VERSION, NEWER = "00112233445566aa", "ffeeddccbbaa9988"
 HOLDER = "52-54-00-12-34-56"

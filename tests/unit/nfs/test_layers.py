@@ -11,13 +11,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from appliance.layer_commands import Commands
-from appliance.nfs.commands import CannotDo
+from appliance.layers.commands import CannotDo
+from appliance.layers.layer import Layer, Record, Shelf
+from appliance.layers.layers import Layers
+from appliance.layers.stage import Stage
+from appliance.layers.storage import Volume
+from appliance.layers.told import tell
 from appliance.nfs.export import default_path
-from appliance.nfs.layer import Layer, Record, Shelf
-from appliance.nfs.layers import Layers
-from appliance.nfs.stage import Stage
-from appliance.nfs.storage import Volume
-from appliance.nfs.told import tell
 from appliance.paths import Paths
 from appliance.settings import Settings
 from tests.unit.builders import a_record, a_root

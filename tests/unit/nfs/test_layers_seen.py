@@ -4,8 +4,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from appliance import bounded
-from appliance.nfs.layers import Layers
-from appliance.nfs.storage import Volume
+from appliance.layers.layers import Layers
+from appliance.layers.storage import Volume
 from appliance.paths import Paths
 from appliance.settings import Settings
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from appliance.catalog.model import PublishedRoot
+from appliance.layers.holdings import Holdings
+from appliance.layers.layer import Layer, Shelf
+from appliance.layers.layers import Layers
+from appliance.layers.overlay import Place
+from appliance.layers.stage import Stage
+from appliance.layers.storage import Volume
 from appliance.nfs.export import Export, default_path, layer_path
-from appliance.nfs.holdings import Holdings
-from appliance.nfs.layer import Layer, Shelf
-from appliance.nfs.layers import Layers
-from appliance.nfs.overlay import Place
-from appliance.nfs.stage import Stage
-from appliance.nfs.storage import Volume
 from appliance.paths import Paths
 from appliance.settings import Settings
 from tests.unit.builders import a_root

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.nfs.leftovers import Record, here, record_path, recorded, running
+from appliance.nfs.kernel_server import Record, here, record_path, recorded, running
 from appliance.paths import Paths
 
 

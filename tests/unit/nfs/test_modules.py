@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.nfs.modules import ModulesNotPut, put_modules
-from appliance.nfs.newc import BrokenArchive, members
+from appliance.layers.modules import ModulesNotPut, put_modules
+from appliance.layers.newc import BrokenArchive, members
 from rootfs_builder.archive import write_cpio
 from rootfs_builder.entries import Entry
 

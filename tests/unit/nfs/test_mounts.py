@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.nfs.mounts import Mount, by_descriptor, mounts, parse_mounts, unmount
+from appliance.layers.mounts import Mount, by_descriptor, mounts, parse_mounts, unmount
 
 LINES = rb"""
 22 27 0:21 / /proc rw,relatime - proc proc rw

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from appliance.nfs import probe, storage
-from appliance.nfs.layer import Shelf
-from appliance.nfs.room import NoRoom, require_free_space
-from appliance.nfs.storage import Unusable, Volume
+from appliance.layers import probe, storage
+from appliance.layers.layer import Shelf
+from appliance.layers.room import NoRoom, require_free_space
+from appliance.layers.storage import Unusable, Volume
 from appliance.paths import Paths
 
 

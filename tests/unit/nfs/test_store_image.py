@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from appliance.nfs import store_image
-from appliance.nfs.store_image import MIB, Broken, StoreImage
+from appliance.layers import store_image
+from appliance.layers.store_image import MIB, Broken, StoreImage
 from appliance.run import run_here
 
 

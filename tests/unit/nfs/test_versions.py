@@ -6,9 +6,9 @@ import errno
 from dataclasses import replace
 from pathlib import Path
 
-from appliance.nfs.layers import Layers
-from appliance.nfs.storage import Volume
-from appliance.nfs.versions import Versions
+from appliance.layers.layers import Layers
+from appliance.layers.storage import Volume
+from appliance.layers.versions import Versions
 from appliance.paths import Paths
 from appliance.settings import Settings
 from tests.unit.builders import a_root

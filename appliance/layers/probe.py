@@ -8,8 +8,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from appliance.nfs import mounts, overlay
-from appliance.nfs.overlay import Place
+from appliance.layers import mounts, overlay
+from appliance.layers.overlay import Place
 
 PROBE = ".probe-"  # folders of this prefix beside layers are ours to delete
 _WORDS = b"written by a machine"

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from appliance.files import close_to_others
-from appliance.nfs import overlay
-from appliance.nfs.commands import CannotDo
+from appliance.layers import overlay
+from appliance.layers.commands import CannotDo
+from appliance.layers.layer import Layer, Record, shelf_of
+from appliance.layers.overlay import Place
+from appliance.layers.room import require_free_space
+from appliance.layers.sizes import Size
+from appliance.layers.stage import Stage
+from appliance.layers.storage import Storage
 from appliance.nfs.export import EVERYBODY, Export
-from appliance.nfs.layer import Layer, Record, shelf_of
-from appliance.nfs.overlay import Place
-from appliance.nfs.room import require_free_space
-from appliance.nfs.sizes import Size
-from appliance.nfs.stage import Stage
-from appliance.nfs.storage import Storage
 from appliance.paths import Paths
 
 _WHY = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from appliance.layers.holdings import Holdings
+from appliance.layers.layer import Layer, Shelf
 from appliance.nfs.export import Export
-from appliance.nfs.holdings import Holdings
-from appliance.nfs.layer import Layer, Shelf
 
 
 @dataclass(frozen=True)

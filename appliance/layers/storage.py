@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Protocol
 
 from appliance.files import close_to_others
-from appliance.nfs import loop, mounts, probe, store_image
+from appliance.layers import loop, mounts, probe, store_image
+from appliance.layers.layer import Shelf, remove_tree
+from appliance.layers.room import lacking, lacking_files
+from appliance.layers.sizes import Size, du_sizes
+from appliance.layers.store_image import MIB, Broken, StoreImage
 from appliance.nfs.export import EVERYBODY
-from appliance.nfs.layer import Shelf, remove_tree
-from appliance.nfs.room import lacking, lacking_files
-from appliance.nfs.sizes import Size, du_sizes
-from appliance.nfs.store_image import MIB, Broken, StoreImage
 from appliance.paths import Paths
 from appliance.run import CommandFailed, run_here
 from appliance.settings import Settings

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 from pathlib import Path, PurePosixPath
 
-from appliance.nfs import mounts, overlay
-from appliance.nfs.layer import Layer
-from appliance.nfs.overlay import Place
+from appliance.layers import mounts, overlay
+from appliance.layers.layer import Layer
+from appliance.layers.overlay import Place
 
 
 class Stage:

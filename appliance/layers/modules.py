@@ -19,8 +19,8 @@ from appliance.files import (
     read_file,
     rename_inside,
 )
-from appliance.nfs import mounts
-from appliance.nfs.newc import BrokenArchive, Member, members
+from appliance.layers import mounts
+from appliance.layers.newc import BrokenArchive, Member, members
 
 _ARCHIVED = PurePosixPath("lib/modules")  # where the builder's archive has them
 _USR_MERGED = ("usr/lib", "/usr/lib")  # what /lib is a link to where it is one

@@ -21,8 +21,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from appliance.catalog.root import is_root_name
 from appliance.files import close_to_others, open_file
-from appliance.nfs import export, overlay
-from appliance.nfs.probe import FULL, PROBE
+from appliance.layers import overlay
+from appliance.layers.probe import FULL, PROBE
+from appliance.nfs import export
 from appliance.run import CommandFailed, run_here
 
 RECORD = "layer.json"

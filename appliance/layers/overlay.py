@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.nfs import mounts
-from appliance.nfs.sizes import Size, du_marks, du_sizes
+from appliance.layers import mounts
+from appliance.layers.sizes import Size, du_marks, du_sizes
 
 _UPPER, _WORK = "upper", "work"
 

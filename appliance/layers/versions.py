@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from appliance.bounded import some
 from appliance.catalog.model import PublishedRoot
-from appliance.nfs.holdings import why
-from appliance.nfs.storage import Storage
+from appliance.layers.holdings import why
+from appliance.layers.storage import Storage
 
 Name = tuple[str, str]  # of a version: its root's name, its ID
 

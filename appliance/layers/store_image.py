@@ -14,7 +14,7 @@ import struct
 from contextlib import suppress
 from pathlib import Path
 
-from appliance.nfs import loop, mounts
+from appliance.layers import loop, mounts
 from appliance.run import CommandFailed, run_here
 
 MIB = 1 << 20

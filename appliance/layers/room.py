@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from appliance.nfs.layer import Layer
+from appliance.layers.layer import Layer
 
 # Seconds that a machine has from its address to its first mount, and that an old version's layer
 # stays for one whose menu is from before.

@@ -21,7 +21,14 @@ from pathlib import Path, PurePosixPath
 
 from appliance.bounded import put
 from appliance.catalog.model import PublishedRoot
-from appliance.nfs.commands import CannotDo
+from appliance.layers.commands import CannotDo
+from appliance.layers.holdings import Holdings, why
+from appliance.layers.layer import Layer, Record
+from appliance.layers.room import NoRoom, candidates, is_outdated, of_old_versions
+from appliance.layers.sizes import Size
+from appliance.layers.storage import Storage, Unusable
+from appliance.layers.told import Told, tell
+from appliance.layers.versions import Versions
 from appliance.nfs.export import (
     EVERYBODY,
     Export,
@@ -30,13 +37,6 @@ from appliance.nfs.export import (
     is_default_path,
     layer_path,
 )
-from appliance.nfs.holdings import Holdings, why
-from appliance.nfs.layer import Layer, Record
-from appliance.nfs.room import NoRoom, candidates, is_outdated, of_old_versions
-from appliance.nfs.sizes import Size
-from appliance.nfs.storage import Storage, Unusable
-from appliance.nfs.told import Told, tell
-from appliance.nfs.versions import Versions
 from appliance.paths import Paths
 from appliance.settings import Settings
 
