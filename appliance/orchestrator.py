@@ -23,10 +23,10 @@ from appliance.events.drops import Brevity
 from appliance.events.hub import Event, Hub, printable
 from appliance.health import Health
 from appliance.kernels import Kernels
-from appliance.layer_commands import Commands
 from appliance.menu import entries, menu
 from appliance.neighbours import Neighbours
-from appliance.nfs_roots import NfsRoots
+from appliance.nfs_roots.layer_commands import Commands
+from appliance.nfs_roots.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.reconcile import publish_boot_files, published_path, reconcile, still_offered
 from appliance.render import Renderer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import subprocess
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,7 @@ LAYERS = (
     ("cli",),
     ("orchestrator",),
     ("kernels", "roots", "nfs_roots"),
-    ("furnishing", "layer_commands"),
-    ("control", "health", "watch", "neighbours", "silence", "cards", "nfs_clients"),
+    ("control", "health", "watch", "neighbours", "silence", "cards"),
     ("routers", "dhcp_servers"),
     ("reconcile", "status", "supervision"),
     ("daemons", "render", "provisions"),
@@ -81,6 +81,28 @@ def test_dependencies_point_one_way(file: Path) -> None:
     own = module_of(file)
     upwards = {name for name in imports_of(file) - {own} if ORDER[name] < ORDER[own]}
     assert upwards == set()
+
+
+def test_each_room_has_its_place() -> None:
+    assert ORDER.keys() == {module_of(file) for file in APPLIANCE}
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    names = {
+        ".".join(file.relative_to(CHECKOUT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in APPLIANCE
+    }
+    graph: dict[str, set[str]] = {}
+    for name, file in names.items():
+        imports = [
+            n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.ImportFrom)
+        ]
+        assert not any(each.level for each in imports), (
+            f"{file}: a relative import is not seen here"
+        )
+        said = {f"{each.module}.{alias.name}" for each in imports for alias in each.names}
+        graph[name] = (said | {each.module or "" for each in imports}) & names.keys() - {name}
+    tuple(TopologicalSorter(graph).static_order())  # CycleError names them
 
 
 @pytest.mark.parametrize("library", ALONE)

@@ -8,10 +8,10 @@ from typing import cast
 
 import pytest
 
-from appliance.layer_commands import Commands
 from appliance.layers.commands import CannotDo
 from appliance.layers.layer import Layer
 from appliance.layers.layers import Layers
+from appliance.nfs_roots.layer_commands import Commands
 from tests.unit.builders import a_record
 
 MAC = "52:54:00:12:34:56"

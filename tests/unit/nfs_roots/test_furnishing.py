@@ -10,8 +10,8 @@ import pytest
 
 from appliance.catalog.model import ModulesLayer
 from appliance.events.hub import Event
-from appliance.furnishing import Fetched, Furnishing, Offered
 from appliance.layers.layer import Layer
+from appliance.nfs_roots.furnishing import Fetched, Furnishing, Offered
 from appliance.paths import Paths
 from tests.unit.builders import a_record, a_root
 

@@ -21,7 +21,6 @@ from appliance.catalog.model import Catalog, PublishedRoot, RootCatalog
 from appliance.daemons.rpcbind import hosts_ended, somebody_elses_answers
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
-from appliance.furnishing import Furnishing, Offered
 from appliance.layers.layers import Layers
 from appliance.layers.sizes import Size
 from appliance.layers.storage import storage_of
@@ -33,7 +32,8 @@ from appliance.network import Network
 from appliance.nfs import choice, evidence, export_numbers, kernel_server
 from appliance.nfs.choice import Choice, Server
 from appliance.nfs.export import EVERYBODY, Export, NfsService, layer_path
-from appliance.nfs_clients import NfsClients
+from appliance.nfs_roots.furnishing import Furnishing, Offered
+from appliance.nfs_roots.nfs_clients import NfsClients
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 from appliance.settings import Settings

@@ -8,12 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from appliance import nfs_clients
 from appliance.events.hub import Event
 from appliance.nfs import connections
 from appliance.nfs.connections import Connection
 from appliance.nfs.export import Export, NfsService, fsid, layer_path
-from appliance.nfs_clients import NfsClients
+from appliance.nfs_roots import nfs_clients
+from appliance.nfs_roots.nfs_clients import NfsClients
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 from appliance.status import ClientStatus

@@ -13,18 +13,18 @@ from typing import Any, Literal
 
 import pytest
 
-from appliance import nfs_roots
 from appliance.catalog.model import Catalog, ModulesLayer, RootCatalog
 from appliance.daemons import rpcbind
 from appliance.events.hub import Event
-from appliance.furnishing import Offered
 from appliance.layers.commands import CannotDo
 from appliance.layers.layer import Layer
 from appliance.layers.sizes import Size
 from appliance.nfs import export_numbers
 from appliance.nfs.choice import Choice
 from appliance.nfs.export import Export
-from appliance.nfs_roots import NfsRoots
+from appliance.nfs_roots import nfs_roots
+from appliance.nfs_roots.furnishing import Offered
+from appliance.nfs_roots.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.settings import Settings
 from tests.unit.builders import a_menu, a_network, a_record, a_root, a_situation, an_export

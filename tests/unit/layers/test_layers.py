@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from appliance.layer_commands import Commands
 from appliance.layers.commands import CannotDo
 from appliance.layers.layer import Layer, Record, Shelf
 from appliance.layers.layers import Layers
@@ -18,6 +17,7 @@ from appliance.layers.stage import Stage
 from appliance.layers.storage import Volume
 from appliance.layers.told import tell
 from appliance.nfs.export import default_path
+from appliance.nfs_roots.layer_commands import Commands
 from appliance.paths import Paths
 from appliance.settings import Settings
 from tests.unit.builders import a_record, a_root

@@ -11,9 +11,7 @@ from typing import Literal
 
 import pytest
 
-from appliance import nfs_roots
 from appliance.catalog.model import ModulesLayer
-from appliance.furnishing import Offered
 from appliance.layers import holdings, room
 from appliance.layers.commands import CannotDo
 from appliance.layers.layer import Layer, Shelf
@@ -21,7 +19,9 @@ from appliance.layers.told import versions_on
 from appliance.nfs import choice
 from appliance.nfs.choice import Choice
 from appliance.nfs.export import NfsService
-from appliance.nfs_roots import NfsRoots
+from appliance.nfs_roots import nfs_roots
+from appliance.nfs_roots.furnishing import Offered
+from appliance.nfs_roots.nfs_roots import NfsRoots
 from appliance.paths import Paths
 from appliance.run import CommandFailed
 from appliance.settings import Settings
