@@ -53,7 +53,7 @@ def test_nobody_but_root_gets_into_machines_and_roots(volume: Volume) -> None:
     assert life.do("store", "layers")["mode"] == 0o700
 
 
-@pytest.mark.parametrize("name", ["my lab", "a,b:c\\d", 'it\'s "quoted"', "x=y\n\t%s"])
+@pytest.mark.parametrize("name", ["my lab", "-o rw", "a..b", "n" * 64])
 def test_names_of_roots_lead_nowhere_else(volume: Volume, name: str) -> None:
     life = volume.born()
     life.do("want", volume.root(name, key="key~1"))

@@ -50,7 +50,7 @@ from pathlib import Path, PurePosixPath
 from appliance.nfs import connections
 from appliance.nfs.clients import Clients
 from appliance.nfs.export import Export, NfsService, fsid
-from appliance.nfs_clients import see
+from appliance.nfs_roots.nfs_clients import see
 exports = tuple(Export(PurePosixPath(each), fsid(each, "", "")) for each in sys.argv[1:])
 service = NfsService("ganesha", exports=exports)
 clients = Clients()
