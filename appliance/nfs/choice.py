@@ -87,7 +87,7 @@ async def choose(wanted: Wanted, paths: Paths) -> Choice:
 async def look(paths: Paths, *, try_nfsd: bool) -> Seen:
     """Find out who serves NFS here; with `try_nfsd`, whether we could by the kernel."""
     threads = kernel_server.threads()
-    ours = threads > 0 and kernel_server.recorded(paths) == kernel_server.here()
+    ours = await kernel_server.are_ours(paths)
     elsewhere = await foreign_server()
     no_nfsd = None
     if try_nfsd and elsewhere is None and (ours or not threads):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from appliance.files import read_file
+from appliance.nfs.rpc import NFS_PORT
 from appliance.paths import Paths
 from appliance.run import run
 
@@ -26,29 +27,67 @@ _CACHES = ("auth.unix.ip", "auth.unix.gid", "nfsd.fh", "nfsd.export")
 
 
 @dataclass(frozen=True)
-class Record:
-    """Where threads of ours were started: nfsd's belong to a network namespace of one boot."""
+class Place:
+    """Where the kernel's NFS server is one: in a network namespace of one boot."""
 
     boot_id: str
     network: int  # inode of the network namespace
 
 
+@dataclass(frozen=True)
+class Record:
+    """What tells threads of ours from a server that the host started later in the same place.
+
+    Its socket has another inode than ours, which ended. Where it took over threads of ours, there
+    are more or fewer now, or its mountd is seen (choice.foreign_server).
+    """
+
+    place: Place
+    socket: str  # a word of ss(8)'s line: `ino:71`; while it is being opened `192.168.10.1:2049`
+    threads: int | None  # None: they are being started
+
+    def tells_of(self, place: Place, number: int, sockets: str) -> bool:
+        """Tell whether `number` threads that listen so, by `ss -Hlnte`, are those recorded."""
+        listening = sockets.splitlines()
+        return (
+            self.place == place
+            and self.threads in (None, number)
+            and all(self.socket in line.split() for line in listening)
+            and bool(listening)
+        )
+
+
 def record_path(paths: Paths) -> Path:
-    """Return where config/etc/nfs/nfsd.sh writes that the threads are ours."""
+    """Return where config/etc/nfs/nfsd.sh writes which threads are ours."""
     return paths.nfs_state / _RECORD
 
 
-def here() -> Record:
-    """Return the record that is right in this process's namespace."""
-    return Record(_BOOT_ID.read_text(encoding="ascii").strip(), os.stat(_NETWORK).st_ino)
+def here() -> Place:
+    """Return where this process is."""
+    return Place(_BOOT_ID.read_text(encoding="ascii").strip(), os.stat(_NETWORK).st_ino)
 
 
 def recorded(paths: Paths) -> Record | None:
     """Return what was recorded last; None when nothing was, or nothing that can be understood."""
-    lines = (read_file(paths.nfs_state, _RECORD) or b"").decode("ascii", "replace").split()
-    if len(lines) != 2 or not lines[1].isdecimal():
-        return None
-    return Record(lines[0], int(lines[1]))
+    words = (read_file(paths.nfs_state, _RECORD) or b"").decode("ascii", "replace").split()
+    match words:
+        case [boot_id, network, socket, number] if network.isdecimal():
+            if number == "starting" or number.isdecimal():
+                threads = int(number) if number.isdecimal() else None
+                return Record(Place(boot_id, int(network)), socket, threads)
+    return None
+
+
+async def are_ours(paths: Paths) -> bool:
+    """Tell whether threads run that this container started, or one before it.
+
+    Raises CommandFailed.
+    """
+    number, record = threads(), recorded(paths)
+    if not number or record is None:
+        return False
+    sockets = await run(["ss", "-Hlnte", f"sport = :{NFS_PORT}"])
+    return record.tells_of(here(), number, sockets)
 
 
 def threads() -> int:
@@ -71,20 +110,18 @@ def running(statistics: str) -> int:
 async def end_leftovers(paths: Paths, *, elsewhere: bool) -> bool:
     """End the threads that a killed container of ours left; return whether there were any.
 
-    To be called once at the container's start, before anything is mounted. `elsewhere`: an NFS
+    To be called while no server of ours runs, before anything is mounted. `elsewhere`: an NFS
     server outside of this container uses the same threads by now (choice.foreign_server), so that
-    they stay. Raises CommandFailed.
+    they stay, and are its own from then on. Raises CommandFailed.
     """
-    number = threads()
-    was_ours = number > 0 and recorded(paths) == here() and not elsewhere
-    if was_ours:
+    were_ours = not elsewhere and await are_ours(paths)
+    if were_ours:
         await mount_control()
         await run(["rpc.nfsd", "0"], timeout=30)  # ends the clients' state with them
-    if was_ours or not (number or elsewhere):
+    if not (threads() or elsewhere):
         _flush_caches()  # also of one that was killed between its threads' end and its exports'
-    if not elsewhere:
-        record_path(paths).unlink(missing_ok=True)
-    return was_ours
+    record_path(paths).unlink(missing_ok=True)
+    return were_ours
 
 
 async def mount_control() -> None:

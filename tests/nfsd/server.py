@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -163,7 +165,26 @@ class Server:
 
         Threads of ours outlive a container that is killed then; else they end with their files.
         """
-        self.do("mount -t nfsd nfsd /proc/fs/nfsd")
+        self.do("mountpoint -q /proc/fs/nfsd || mount -t nfsd nfsd /proc/fs/nfsd")
+
+    @contextmanager
+    def host_serves(self, path: str, nfsd: str, mountd: str = "") -> Iterator[None]:
+        """Have the host serve a path itself, by rpc.nfsd and rpc.mountd with these arguments.
+
+        Its control files come first: a mountd that finds no nfsd answers nobody later, either.
+        """
+        self.mount_control()
+        self.do(f"exportfs -o ro,fsid=7 192.168.10.0/24:{path}")
+        self.do(f"rpc.mountd {mountd} && rpc.nfsd {nfsd}")
+        try:
+            yield
+        finally:
+            self.host_ends()
+            self.do(f"exportfs -u 192.168.10.0/24:{path}")
+
+    def host_ends(self) -> None:
+        """End the host's server; what it exports stays noted."""
+        self.do("rpc.nfsd 0; pkill -x rpc.mountd || :")
 
     def threads(self) -> int:
         """Return how many threads the kernel's NFS server has."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.machine import Machine
 from tests.nfsd.machines import Machines, Version, goes_on, has
-from tests.nfsd.server import Server
+from tests.nfsd.server import ADDRESS, Server
 
 pytestmark = [pytest.mark.lab, pytest.mark.nfsd]
 
@@ -14,6 +14,8 @@ ONE = "/fedora/aabbccddeeff0011/52-54-00-00-00-01"
 TWO = "/fedora/aabbccddeeff0011/52-54-00-00-00-02"
 NFSD = "etc/nfs/nfsd[.]sh"  # the brackets keep pgrep from finding the shell that calls it
 PROCESSES = (NFSD, "rpc[.]mountd -F", "nfsdcld[ ]-F")
+HOSTS = "the host serves NFS itself ({} threads of the kernel's nfsd); ours stays off\n"
+UNREGISTERED = "-N 2 -N 3"  # rpc.mountd's arguments where the host serves NFSv4 alone
 VERSIONS: tuple[Version, ...] = ("3", "4.2")
 
 
@@ -136,31 +138,36 @@ def test_each_process_that_is_killed_is_back_beside_machines_that_write(
 
 
 def test_a_host_that_serves_nfs_keeps_its_server(server: Server) -> None:
-    server.do("exportfs -o ro,fsid=7 192.168.10.0/24:/srv && rpc.mountd && rpc.nfsd 3")
-    try:
+    with server.host_serves("/srv", "3"):
         said = serve(server, ONE)
-        assert (
-            "choice: None: the host serves NFS itself (3 threads of the kernel's nfsd); ours stays "
-            "off\n"
-        ) in said
+        assert f"choice: None: {HOSTS.format(3)}" in said
         assert server.serves("/srv", 3)
         server.stop()
         assert server.threads() == 3
         assert server.serves("/srv", 3)
-    finally:
-        server.do("rpc.nfsd 0; kill $(pgrep -x rpc.mountd); exportfs -u 192.168.10.0/24:/srv")
 
 
-def test_threads_of_ours_that_the_host_took_over_stay(server: Server) -> None:
+@pytest.mark.parametrize("mountd", ["", UNREGISTERED])
+def test_threads_of_ours_that_the_host_took_over_stay(server: Server, mountd: str) -> None:
     serve(server, ONE)
     server.mount_control()
     server.kill()
-    server.do("exportfs -o ro,fsid=7 192.168.10.0/24:/srv && rpc.mountd && rpc.nfsd 3")
-    try:
+    with server.host_serves("/srv", "3", mountd):
         said = serve(server, ONE)
         assert "leftovers: False\n" in said
-        assert "choice: None: the host serves NFS itself (its mountd is registered" in said
+        assert f"choice: None: {HOSTS.format(3)}" in said
         assert server.threads() == 3
-        assert server.serves("/srv", 3)
-    finally:
-        server.do("rpc.nfsd 0; kill $(pgrep -x rpc.mountd); exportfs -u 192.168.10.0/24:/srv")
+        assert server.serves("/srv", 4)
+
+
+def test_a_server_that_the_host_started_after_a_sigkill_of_ours_stays(server: Server) -> None:
+    """It has our address and as many threads, and its mountd is not registered."""
+    serve(server, ONE)
+    server.kill()
+    assert server.threads() == 0
+    with server.host_serves("/srv", f"-N 3 --host {ADDRESS} 8", UNREGISTERED):
+        said = serve(server, ONE)
+        assert "leftovers: False\n" in said
+        assert f"choice: None: {HOSTS.format(8)}" in said
+        assert server.threads() == 8
+        assert server.serves("/srv", 4)

@@ -2,7 +2,7 @@
 #
 # Starts nfsd's threads on ADDRESS and exports what RUN/etc/nfs/exports lists; on SIGHUP it exports
 # what was added there and ends what is gone, nothing else; on SIGTERM the threads end and then our
-# exports. RECORD tells the next start that the threads are ours, should this process be killed
+# exports. RECORD tells the next start which threads are ours, should this process be killed
 # (appliance/nfs/kernel_server.py reads it).
 set -u
 
@@ -52,17 +52,27 @@ stop() {
 	exit 0
 }
 
+# Which threads are ours: in this boot and network namespace those that listen by socket $1, and are $2.
+# By rename, as it is read after whatever happened.
+note() {
+	{
+		cat /proc/sys/kernel/random/boot_id && stat -L -c %i /proc/self/ns/net && echo "$1" "$2"
+	} >"$record.new" && mv "$record.new" "$record"
+}
+
 sleeper='' again='' busy=''
 trap stop TERM INT
 trap take_up HUP
 touch "$exported" "$exported.new"
 sort -u -o "$exported" "$exported" "$exported.new" # one that was killed may have been at it
 take_up
-# By rename, as it says whose threads these are; nfsd's state is a network namespace's.
-{ cat /proc/sys/kernel/random/boot_id && stat -L -c %i /proc/self/ns/net; } >"$record.new" &&
-	mv "$record.new" "$record" || exit 1
+note "$address:2049" starting || exit 1
 # The kernel waits a second for nfsdcld, and gives no grace when that has no client on record.
 rpc.nfsd --host "$address" || exit 1
+# The host's server may have our address later, but no socket with the same inode.
+socket=$(ss -Hlnte "src $address:2049" | grep -o "\bino:[1-9][0-9]*")
+threads=$(awk '$1 == "th" { print $2 }' /proc/net/rpc/nfsd)
+[ -z "$socket" ] || [ -z "$threads" ] || note "$socket" "$threads"
 while :; do
 	sleep infinity &
 	sleeper=$!

@@ -12,6 +12,7 @@ from time import monotonic
 
 import pytest
 
+from appliance.nfs.kernel_server import here
 from tests.unit.builders import CHECKOUT
 
 # Exports /b as soon as it is told to by a fifo.
@@ -28,6 +29,13 @@ else
 fi
 """
 
+# Says that it was started, and starts when it is told to.
+_NFSD = """#!/bin/sh
+[ "$1" != 0 ] || exit 0
+echo >{folder}/started
+read -r _ <{folder}/start
+"""
+
 
 class Script:
     def __init__(self, folder: Path) -> None:
@@ -35,10 +43,14 @@ class Script:
         for each in (programs, folder / "run/etc/nfs", folder / "run/nfs"):
             each.mkdir(parents=True)
         (folder / "kernel").touch()
-        for fifo in ("begun", "go", "started"):
+        for fifo in ("begun", "go", "started", "start"):
             os.mkfifo(folder / fifo)
         self.program("exportfs", _EXPORTFS.replace("{folder}", str(folder)))
-        self.program("rpc.nfsd", f'#!/bin/sh\n[ "$1" = 0 ] || echo >{folder}/started\n')
+        self.program("rpc.nfsd", _NFSD.replace("{folder}", str(folder)))
+        self.program(
+            "ss", "#!/bin/sh\necho 'LISTEN 0 64 10.0.0.1:2049 0.0.0.0:* ino:7 sk:1f x:/'\n"
+        )
+        self.program("awk", "#!/bin/sh\necho 8\n")  # of /proc/net/rpc/nfsd
         self.want("a")
         self.process = self.start()
 
@@ -49,6 +61,8 @@ class Script:
         path = f"{folder / 'bin'}:{os.environ['PATH']}"
         process = subprocess.Popen(argv, env={"PATH": path}, stderr=subprocess.DEVNULL)
         (folder / "started").read_text()
+        self.record_at_start = (folder / "record").read_text().split()
+        (folder / "start").write_text("go\n")
         return process
 
     def program(self, name: str, text: str) -> None:
@@ -62,6 +76,13 @@ class Script:
 
     def exported(self) -> set[str]:
         return {line.partition(":/")[2] for line in (self.folder / "kernel").read_text().split()}
+
+    def record_becomes(self, *last: str) -> bool:
+        end = monotonic() + 10
+        while (self.folder / "record").read_text().split()[2:] != list(last):
+            if monotonic() > end:
+                return False
+        return True
 
     def comes_to(self, *names: str) -> bool:
         end = monotonic() + 10
@@ -80,6 +101,13 @@ def script(tmp_path: Path) -> Iterator[Script]:
         with suppress(ProcessLookupError):
             found.process.kill()
         found.process.wait()
+
+
+def test_the_record_has_the_socket_as_soon_as_there_is_one(script: Script) -> None:
+    assert script.record_at_start[2:] == ["10.0.0.1:2049", "starting"]
+    assert script.record_becomes("ino:7", "8")
+    place = here()
+    assert script.record_at_start[:2] == [place.boot_id, str(place.network)]
 
 
 def test_what_is_withdrawn_while_it_is_being_exported_is_not_left_behind(script: Script) -> None:
