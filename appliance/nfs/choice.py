@@ -75,7 +75,7 @@ def _somebody_else(seen: Seen) -> str | None:
 async def choose(wanted: Wanted, paths: Paths) -> Choice:
     """Look, and choose. Mounts nfsd's control files and pipes when the kernel's server is chosen.
 
-    To be asked after `kernel_server.end_leftovers`, and again later where there was none: the
+    To be asked after `kernel_server.end_leftovers`, and both again later where there was none: the
     host's server may have ended.
     """
     if wanted == "off":

@@ -132,8 +132,8 @@ class NfsRoots:
             await self._cannot(refusal(self._paths, error))
 
     async def _choose(self) -> None:
-        """Find out what serves; until that was done once, end what was left behind, too."""
-        if self._undecided and self._runs != "kernel":
+        """Find out what serves, and end what was left behind."""
+        if self._runs != "kernel":
             elsewhere = await choice.foreign_server() is not None
             if await kernel_server.end_leftovers(self._paths, elsewhere=elsewhere):
                 self._say("threads of nfsd that a killed container of ours left are ended")
@@ -233,9 +233,8 @@ class NfsRoots:
         if not self._choice.by_host or self._network is None:
             return ()
         volume = choice.host_folder(_MOUNTS.read_text("utf-8", "replace"), self._paths.boot)
-        subnet = self._network.subnet
         return tuple(
-            f"for the host's /etc/exports: {choice.host_export(volume, subnet, root)}"
+            f"for the host's /etc/exports: {choice.host_export(volume, self._network.subnet, root)}"
             for root in (self._roots.roots if self._roots else ())
             if FORMAT in root.formats
         )
@@ -373,6 +372,8 @@ class NfsRoots:
             return
         if self._undecided or self._choice.server is None:
             await self._choose()
+            if self.serves:
+                self._changed()
         if self._choice.server is None:
             self._seen.clear()
             self._booting.clear()

@@ -43,3 +43,23 @@ def test_a_clone_is_served_by_the_kernel_over_a_stop_and_a_sigkill(
     assert server.threads() == 0
     assert server.do("losetup --list --noheadings") == ""
     assert server.do("ls /var/lib/bootdrop/nfs").split() == ["export-numbers.json", "nfsdcld"]
+
+
+def test_a_host_that_serves_nfs_is_left_alone_until_it_does_no_more(
+    server: Server, machines: Machines
+) -> None:
+    server.do("mkdir /srv/own")
+    with server.host_serves("/srv/own", "3"):
+        notes = server.do("cat /var/lib/nfs/etab")
+        why = "the host serves NFS itself (3 threads of the kernel's nfsd); ours stays off"
+        assert f"roots over NFS are served by nothing: {why}\n" in server.start_appliance()
+        assert why in server.inside("bootdrop status")
+        assert [server.serves("/srv/own", version) for version in (3, 4)] == [True, True]
+        assert server.threads() == 3
+        server.host_ends()
+        server.until_log_has("roots over NFS are served by the kernel.s nfsd", 60)
+        booted = NfsMachine(machines.start("ip=dhcp")).booted(90)
+        assert booted.source.startswith(f"{ADDRESS}:/{ROOT.name}/{ROOT.id}/")
+        server.stop()
+        assert server.threads() == 0
+        assert server.do("cat /var/lib/nfs/etab") == notes

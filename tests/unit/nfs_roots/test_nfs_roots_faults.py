@@ -16,7 +16,7 @@ from appliance.layers import holdings, room
 from appliance.layers.commands import CannotDo
 from appliance.layers.layer import Layer, Shelf
 from appliance.layers.told import versions_on
-from appliance.nfs import choice
+from appliance.nfs import choice, kernel_server
 from appliance.nfs.choice import Choice
 from appliance.nfs.export import NfsService
 from appliance.nfs_roots import nfs_roots
@@ -185,3 +185,44 @@ def test_a_server_that_runs_goes_on_when_it_cannot_be_found_out_what_serves(
     assert bool(first.exports) == (server is not None)
     assert played.nfs.service.server == "kernel"
     assert played.faults["nfs"] is None
+
+
+def test_a_host_that_ends_its_server_is_taken_over_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leftovers end before layers are mounted, and there is a new menu."""
+    done: list[str] = []
+    choices = [Choice(None, "the host serves NFS itself", by_host=True), Choice("kernel", "")]
+
+    async def choose(wanted: choice.Wanted, paths: Paths) -> Choice:
+        return choices.pop(0)
+
+    async def foreign_server() -> str | None:
+        return None
+
+    async def end_leftovers(paths: Paths, *, elsewhere: bool) -> bool:
+        done.append("leftovers")
+        return False
+
+    async def nobody_answers() -> bool:
+        return False
+
+    async def open_and_work() -> None:
+        await played.nfs.open({})
+        assert played.nfs.service.server is None
+        assert done == ["leftovers"]
+        await played.nfs._work()
+
+    played = Played(tmp_path, mounted=False)
+    monkeypatch.setattr(choice, "choose", choose)
+    monkeypatch.setattr(choice, "foreign_server", foreign_server)
+    monkeypatch.setattr(kernel_server, "end_leftovers", end_leftovers)
+    monkeypatch.setattr(nfs_roots, "somebody_elses_answers", nobody_answers)
+    monkeypatch.setattr(played.nfs, "_changed", lambda: done.append("changed"))
+    monkeypatch.setattr(played.nfs.layers, "start", lambda: done.append("layers"))
+    monkeypatch.setattr(played.nfs.layers, "works", True)
+    monkeypatch.setattr(played.nfs.layers, "settle", lambda: True)
+    played.nfs._choice = Choice(None, "not decided yet")
+    asyncio.run(open_and_work())
+    assert done == ["leftovers", "leftovers", "layers", "changed"]
+    assert played.nfs.service.server == "kernel"
