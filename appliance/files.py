@@ -43,17 +43,25 @@ def replace_file(folder: Path, path: PurePosixPath, content: bytes) -> None:
                 raise
 
 
-def put_file(folder: Path, path: PurePosixPath, pieces: Iterable[bytes], mode: int = 0o644) -> None:
+def put_file(
+    folder: Path,
+    path: PurePosixPath,
+    pieces: Iterable[bytes],
+    mode: int = 0o644,
+    *,
+    durable: bool = False,
+) -> None:
     """Write `folder`/`path`, root's and of this mode, by rename; raises OSError.
 
     For a folder that others fill meanwhile. Folders on the way are made; a link in their place is
-    an error, and what is in the file's own place, but for a folder, is replaced.
+    an error, and what is in the file's own place, but for a folder, is replaced. A `durable` one is
+    on the disk before it has its name.
     """
     with _named(folder / path), _parent(folder, path, _make_missing) as parent:
         # By another name each time: what others put there need not be deleted, which may not end.
         aside = f".{path.name[:200]}.{secrets.token_hex(8)}"
         try:
-            _write(parent, aside, pieces, mode, owner=0)
+            _write(parent, aside, pieces, mode, owner=0, durable=durable)
             os.rename(aside, path.name, src_dir_fd=parent, dst_dir_fd=parent)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -161,11 +169,22 @@ def keep_only(folder: Path, path: PurePosixPath, names: Collection[str]) -> None
                 os.unlink(name, dir_fd=inside)
 
 
-def _write(parent: int, name: str, pieces: Iterable[bytes], mode: int, *, owner: int = -1) -> None:
+def _write(  # noqa: PLR0913
+    parent: int,
+    name: str,
+    pieces: Iterable[bytes],
+    mode: int,
+    *,
+    owner: int = -1,
+    durable: bool = False,
+) -> None:
     with open(os.open(name, _WRITE, 0o600, dir_fd=parent), "wb") as file:
         file.writelines(pieces)
         os.fchown(file.fileno(), owner, owner)  # before the mode, which a new owner takes bits off
         os.fchmod(file.fileno(), mode)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _open_regular(parent: int, name: str) -> int:

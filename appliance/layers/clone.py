@@ -112,19 +112,24 @@ def hosts_with(text: str, hostname: str) -> str:
     return "\n".join([*lines, f"{_OWN_ADDRESS}\t{names}", ""])
 
 
+def _put(clone: Clone, path: PurePosixPath, content: bytes, mode: int = 0o644) -> None:
+    # It is put there once: what a power cut left empty would stay so, and no sshd starts with that.
+    put_file(clone.layer, path, (content,), mode, durable=True)
+
+
 def _put_machine_id(clone: Clone) -> None:
     text = f"{machine_id(clone.root_key, clone.mac)}\n".encode()
-    put_file(clone.layer, _MACHINE_ID, (text,), 0o444)  # systemd-machine-id-setup's mode
+    _put(clone, _MACHINE_ID, text, 0o444)  # systemd-machine-id-setup's mode
     if stat.S_ISREG(mode_of(clone.layer, _DBUS_MACHINE_ID)):  # a link leads to the other
-        put_file(clone.layer, _DBUS_MACHINE_ID, (text,))
+        _put(clone, _DBUS_MACHINE_ID, text)
 
 
 def _put_hostname(clone: Clone) -> None:
-    put_file(clone.layer, _HOSTNAME, (f"{clone.hostname}\n".encode(),))
+    _put(clone, _HOSTNAME, f"{clone.hostname}\n".encode())
     hosts = read_file(clone.layer, _HOSTS, _LONGEST_HOSTS)
     text = _NO_HOSTS if hosts is None else hosts.decode("utf-8", "surrogateescape")
     content = hosts_with(text, clone.hostname).encode("utf-8", "surrogateescape")
-    put_file(clone.layer, _HOSTS, (content,))
+    _put(clone, _HOSTS, content)
 
 
 async def _make_host_keys(clone: Clone, scratch: Path) -> dict[str, bytes]:
@@ -145,7 +150,7 @@ def _put_host_keys(clone: Clone, keys: dict[str, bytes]) -> None:
         if _HOST_KEY.fullmatch(name) and name not in keys:
             delete_inside(clone.layer, _SSH / name)
     for name, key in sorted(keys.items()):
-        put_file(clone.layer, _SSH / name, (key,), 0o644 if name.endswith(".pub") else 0o600)
+        _put(clone, _SSH / name, key, 0o644 if name.endswith(".pub") else 0o600)
 
 
 def put_overlay_init(layer: Path, brought: Path) -> None:

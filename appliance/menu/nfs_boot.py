@@ -6,6 +6,7 @@ dracut's those of dracut.cmdline(7), initramfs-tools' those of initramfs-tools(7
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from appliance.catalog.model import (
     InitrdMaker,
     PublishedKernel,
     PublishedRoot,
+    RootCatalog,
 )
 from appliance.menu.nfs_preflight import lacking, version_for
 from appliance.nfs.export import EVERYBODY, layer_path
@@ -136,6 +138,20 @@ def _initramfs_tools(case: _Case) -> str:
 def export_path(settings: Settings, root: PublishedRoot) -> PurePosixPath:
     """Return what machines mount of a root, HOLDER in it where each has its own."""
     return layer_path(root.key, root.id, EVERYBODY.get(share(settings, root), HOLDER))
+
+
+def over_nfs_without(refused: Collection[tuple[str, str]], roots: RootCatalog) -> RootCatalog:
+    """Return roots without NFS among the formats of some versions, by their root's name and ID.
+
+    Those that are for NFS alone are left out.
+    """
+    offered = (
+        replace(each, formats=tuple(way for way in each.formats if way != FORMAT))
+        if (each.name, each.id) in refused
+        else each
+        for each in roots.roots
+    )
+    return replace(roots, roots=tuple(each for each in offered if each.formats))
 
 
 def share(settings: Settings, root: PublishedRoot) -> str:

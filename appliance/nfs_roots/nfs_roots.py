@@ -10,7 +10,6 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,7 +26,7 @@ from appliance.layers.storage import storage_of
 from appliance.layers.told import versions_on
 from appliance.menu.entries import Menu
 from appliance.menu.menu import modules_of
-from appliance.menu.nfs_boot import FORMAT, share
+from appliance.menu.nfs_boot import FORMAT, over_nfs_without, share
 from appliance.network import Network
 from appliance.nfs import choice, evidence, export_numbers, kernel_server
 from appliance.nfs.choice import Choice, Server
@@ -204,14 +203,7 @@ class NfsRoots:
 
     def bootable(self, roots: RootCatalog) -> RootCatalog:
         """Return roots as the menu may offer them: over NFS only those that can be served."""
-        without = (
-            replace(each, formats=tuple(way for way in each.formats if way != FORMAT))
-            if (each.name, each.id) in self._refused
-            else each
-            for each in roots.roots
-        )
-        # Of those that are for NFS alone the notices tell.
-        return replace(roots, roots=tuple(each for each in without if each.formats))
+        return over_nfs_without(self._refused, roots)
 
     def in_use(self) -> Mapping[str, tuple[str, ...]]:
         """Return the versions in roots/ that layers need, by their root's name, served or not.
@@ -388,14 +380,16 @@ class NfsRoots:
             mac, root = self._booting.pop()
             await asyncio.to_thread(self.layers.machine_boots, mac, root)
             self._publish()
-        while self._newly_mounted:
-            await asyncio.to_thread(self.layers.mounted, self._newly_mounted.pop())
         if self._unsettled:
             self._unsettled = not await asyncio.to_thread(self.layers.settle)
             self._gone.set()
             self._publish()
             if self._unsettled:
                 self._settling.within(_HELD)
+        # After what makes room: on a full disk it cannot be noted, and is tried again.
+        for path in tuple(self._newly_mounted):
+            await asyncio.to_thread(self.layers.mounted, path)
+            self._newly_mounted.discard(path)
         self._publish()  # what has got no number yet
         await self._refurnish()
 

@@ -60,6 +60,25 @@ def test_a_clone_gets_a_name_and_a_machine_id_of_its_own(clone: Clone) -> None:
     assert modes(etc) == {"hostname": "0o100644", "hosts": "0o100644", "machine-id": "0o100444"}
 
 
+def test_what_a_clone_gets_is_on_the_disk_whole_before_it_has_its_name(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone.layer / "etc/ssh").mkdir()
+    (clone.layer / "etc/ssh/sshd_config").touch()
+    synced: dict[int, int] = {}  # by inode, its size then
+
+    def fsync(fd: int) -> None:
+        seen = os.fstat(fd)
+        synced[seen.st_ino] = seen.st_size
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert furnished(clone) == ()
+    files = [each for each in (clone.layer / "etc").rglob("*") if each.is_file()]
+    put = {each.lstat().st_ino: each.lstat().st_size for each in files if each.stat().st_size}
+    assert len(put) == 7
+    assert synced == put
+
+
 def test_a_machine_id_is_of_a_machine_and_a_root_and_stays() -> None:
     assert machine_id("debian", MAC) == "a83b9cb5183743c58f44f2296ffffc43"
     assert machine_id("debian", MAC.upper()) == machine_id("debian", MAC)

@@ -97,6 +97,27 @@ def test_modules_do_not_fill_the_volume(tmp_path: Path, monkeypatch: pytest.Monk
         assert played.faults["modules"] == "boot/machines/layers.ext4: full"
 
 
+def test_on_a_full_disk_room_is_made_before_mounts_are_noted_and_none_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = Played(tmp_path, mounted=True)
+    done: list[str] = []
+
+    def mounted(_: PurePosixPath) -> None:
+        done.append("mounted")
+        raise OSError(errno.ENOSPC, "No space left on device", "layer.json")
+
+    monkeypatch.setattr(played.nfs.layers, "settle", lambda: not done.append("settle"))
+    monkeypatch.setattr(played.nfs.layers, "mounted", mounted)
+    played.nfs._mounted(PurePosixPath("/fedora/1/rw"))
+    played.nfs._unsettled = True
+    with pytest.raises(OSError, match="No space left"):
+        played.work()
+    with pytest.raises(OSError, match="No space left"):
+        played.work()
+    assert done == ["settle", "mounted", "mounted"]
+
+
 def test_a_volume_without_a_folder_for_machines_is_no_obstacle(tmp_path: Path) -> None:
     assert versions_on([Shelf(tmp_path / "machines")]) == {}
 
