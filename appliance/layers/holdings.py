@@ -18,6 +18,7 @@ from appliance.layers.storage import Storage
 from appliance.nfs.export import EVERYBODY, Export
 from appliance.paths import Paths
 
+_LAST_SEEN_EVERY = 3600.0  # seconds; it is for people, and not worth a write for each lease
 _WHY = {
     errno.ESTALE: "it belongs to another copy of the version: boot/ was copied from another disk, "
     "or the root was made anew; reset it, after saving what is missed from its folder upper",
@@ -198,6 +199,13 @@ class Holdings:
         """Return the layers that are not about to go."""
         return [each for path, each in self.layers.items() if path not in self.doomed]
 
+    def by_holder(self) -> dict[str, list[Layer]]:
+        """Return the layers that are not about to go, by whose they are."""
+        theirs: dict[str, list[Layer]] = {}
+        for each in self.staying():
+            theirs.setdefault(each.record.holder, []).append(each)
+        return theirs
+
     def of(self, who: str, root: str) -> list[Layer]:
         """Return a machine's layers, or those of all, of a root by its name, the newest last.
 
@@ -219,23 +227,24 @@ class Holdings:
         now = self.layers.get(layer.path)
         return now is not None and now.record.made_at == layer.record.made_at
 
-    def kept(self, key: str, holder: str) -> Layer | None:
-        """Return the layer of a root, by its key, that its holder is to stay on."""
-        return next(
-            (
-                each
-                for each in self.staying()
-                if (each.record.key, each.record.holder) == (key, holder) and each.record.keep
-            ),
-            None,
-        )
-
     def record(self, layer: Layer, **values: object) -> Layer:
         """Change what layer.json says. Raises OSError."""
         changed = layer.changed(**values)
         shelf_of(self._shelves, layer.record.holder).write(changed)
         self.layers[layer.path] = changed
         return changed
+
+    def seen(self, layer: Layer, now: float) -> Layer:
+        """Note that a layer's machine was seen, if that was not noted lately."""
+        if 0 <= now - layer.record.last_seen < _LAST_SEEN_EVERY:
+            return layer
+        try:
+            layer = self.record(layer, last_seen=now)
+        except OSError as error:  # a full volume: the machine is to find its root all the same
+            self.faults["seen"] = f"boot/machines: not noted who was seen: {why(error)}"
+        else:
+            self.faults.pop("seen", None)
+        return layer
 
     def was_written(self, layer: Layer) -> bool:
         """Tell whether a machine mounted a layer or wrote to it; in doubt it did."""

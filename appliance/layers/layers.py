@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -41,7 +41,6 @@ from appliance.paths import Paths
 from appliance.settings import Settings
 
 _MIB = 1 << 20
-_LAST_SEEN_EVERY = 3600.0  # seconds; it is for people, and not worth a write for each lease
 # A machine that got its address this long ago may be about to mount what its menu showed it.
 _SEEN_LATELY = 900.0
 # With no more of them, a machine has a layer of each root as soon as it is seen.
@@ -167,10 +166,10 @@ class Layers:
                 self._current = {(root.key, root.id) for root in roots}
             self._keep_prepared()  # makes room
             if served and self._open_storage():
+                self._align_all()
                 for root in sorted(served, key=lambda root: root.key != default):
-                    self._versions.prepare(root)
-                    with self._change():
-                        self._align_all()
+                    if self._versions.prepare(root):
+                        self._align_all(root)
                     progressed()
             with self._change():
                 self._drop_outdated()
@@ -184,7 +183,7 @@ class Layers:
                 if other != holder and address is not None and seen.address == address:
                     self._seen[other] = _Seen(seen.at, None)
             put(self._seen, holder, _Seen(self._clock(), address))
-            self._align(holder, starts=True)
+            self._align([holder], starts=True)
 
     def machine_boots(self, mac: str, root: str) -> None:
         """See to it that a machine which is about to mount a root, by its key, finds it.
@@ -195,7 +194,7 @@ class Layers:
         with self._change():
             if root in {each.key for each in self._roots}:
                 put(self._asked, (holder, root), None)
-                self._align(holder)
+                self._align([holder])
 
     def mounted(self, path: PurePosixPath) -> None:
         """Say that a machine mounted an export: its layer never makes room for another.
@@ -237,7 +236,7 @@ class Layers:
                     layer = holdings.record(layer, keep=path == kept)
                 if keep and path != kept and not (layer.record.used or holdings.is_busy(layer)):
                     holdings.doom(layer)
-            self._align(holder_of(mac))
+            self._align([holder_of(mac)])
 
     def reset(self, mac: str, root: str, force: bool = False) -> None:
         """Throw away what a machine wrote to the root of a name; settle() makes a fresh layer.
@@ -300,8 +299,7 @@ class Layers:
         with self._change() as holdings:
             holdings.settle()
             pending, self._pending = self._pending, set()
-            for holder in pending:
-                self._align(holder)
+            self._align(pending)
             late = holdings.stage.going or holdings.held_elsewhere or holdings.unnoted
         return not late
 
@@ -349,59 +347,64 @@ class Layers:
     def _share(self, root: PublishedRoot) -> str:
         return root.share or self._settings.nfs_share
 
-    def _align_all(self) -> None:
-        for holder in EVERYBODY.values():
-            self._align(holder)
-        for holder, seen in self._seen.items():
-            if self._clock() - seen.at < _SEEN_LATELY:
-                self._align(holder)
+    def _align_all(self, *roots: PublishedRoot) -> None:
+        with self._change():
+            now = self._clock()
+            lately = [each for each, seen in self._seen.items() if now - seen.at < _SEEN_LATELY]
+            self._align([*EVERYBODY.values(), *lately], roots)
 
-    def _align(self, holder: str, *, starts: bool = False) -> None:
-        """Show a machine, or everybody, what they should find; make what is not there."""
-        address = self._seen[holder].address if holder in self._seen else None
-        for root in self._roots if self._holdings.is_open else ():
-            shared = EVERYBODY.get(self._share(root))
-            if holder in EVERYBODY.values() and shared != holder:
-                continue
-            if not shared and not self._is_for(root, holder):
-                continue
-            of = shared or holder
-            if (layer := self._layer_for(root, of)) is None:
-                continue
-            self._show(layer_path(root.key, root.id, of), layer, of)
-            if not (address and self._settings.nfs_default_path and root.key == self._default):
-                continue
-            # It has no version in it: who mounted it a moment ago, unknown yet, would lose it.
-            if starts or default_path(address) not in self._holdings.stage.shown:
-                self._show(default_path(address), layer, holder)
+    def _align(
+        self, holders: Iterable[str], roots: Sequence[PublishedRoot] = (), *, starts: bool = False
+    ) -> None:
+        """Show machines, or everybody, what they should find of some roots or of all.
 
-    def _is_for(self, root: PublishedRoot, holder: str) -> bool:
+        What is not there is made.
+        """
+        theirs = self._holdings.by_holder()  # once: there may be thousands of both
+        for holder in holders if self._holdings.is_open else ():
+            for root in roots or self._roots:
+                shared = EVERYBODY.get(self._share(root))
+                if holder in EVERYBODY.values() and shared != holder:
+                    continue
+                if not shared and not self._is_for(root, holder, theirs.get(holder, [])):
+                    continue
+                of = shared or holder
+                if (layer := self._layer_for(root, of, theirs.get(of, []))) is None:
+                    continue
+                self._show(layer_path(root.key, root.id, of), layer, of)
+                if self._settings.nfs_default_path and root.key == self._default:
+                    self._show_default(holder, layer, starts)
+
+    def _show_default(self, holder: str, layer: Layer, starts: bool) -> None:
+        if holder not in self._seen or (address := self._seen[holder].address) is None:
+            return
+        # It has no version in it: who mounted it a moment ago, unknown yet, would lose it.
+        if starts or default_path(address) not in self._holdings.stage.shown:
+            self._show(default_path(address), layer, holder)
+
+    def _is_for(self, root: PublishedRoot, holder: str, own: Iterable[Layer]) -> bool:
         """Tell whether a machine has its layer of a root before it asks for it.
 
         Else each that is seen would fill BOOTDROP_NFS_LAYERS with layers of all roots.
         """
         if len(self._roots) <= _FEW_ROOTS or root.key == self._default:
             return True
-        has = {(each.record.holder, each.record.key) for each in self._holdings.staying()}
-        return (holder, root.key) in self._asked or (holder, root.key) in has
+        doomed = self._holdings.doomed
+        has = any(each.record.key == root.key and each.path not in doomed for each in own)
+        return has or (holder, root.key) in self._asked
 
-    def _layer_for(self, root: PublishedRoot, holder: str) -> Layer | None:
+    def _layer_for(self, root: PublishedRoot, holder: str, own: Iterable[Layer]) -> Layer | None:
         """Return the layer that a root's path is to show; None where there is none for now."""
         holdings = self._holdings
         path = layer_path(root.key, root.id, holder)
-        layer = holdings.kept(root.key, holder) or holdings.layers.get(path)
+        kept = (each for each in own if each.record.key == root.key and each.record.keep)
+        layer = next(kept, None) or holdings.layers.get(path)
         if layer is None:
             return self._make(root, holder)
         if layer.path in holdings.doomed:
             self._pending.add(holder)
             return None
-        if not 0 <= self._clock() - layer.record.last_seen < _LAST_SEEN_EVERY:
-            try:
-                layer = holdings.record(layer, last_seen=self._clock())
-                holdings.faults.pop("seen", None)
-            except OSError as error:  # a full volume: the machine is to find its root all the same
-                holdings.faults["seen"] = f"boot/machines: not noted who was seen: {why(error)}"
-        return layer
+        return holdings.seen(layer, self._clock())
 
     def _show(self, path: PurePosixPath, layer: Layer, holder: str) -> None:
         """Have a path show a layer: now, after settle() where it shows another, or when it may."""

@@ -41,11 +41,11 @@ class Versions:
             for reason, roots in names.items()
         )
 
-    def prepare(self, root: PublishedRoot) -> None:
-        """Do what is done once for a version, as long as that takes."""
+    def prepare(self, root: PublishedRoot) -> bool:
+        """Do what is done once for a version, as long as that takes; tell whether it was done."""
         name = (root.name, root.id)
         if name in self._ready:
-            return
+            return False
         refused = {each: reason for each, reason in self._refused.items() if each != name}
         try:
             self._storage.prepare(*name)
@@ -53,6 +53,7 @@ class Versions:
         except OSError as error:
             refused[name] = why(error)
         self._refused = refused
+        return name in self._ready
 
     def forget(self, wanted: Collection[Name]) -> None:
         """Remember nothing of versions but those that are wanted."""

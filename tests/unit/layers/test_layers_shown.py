@@ -235,3 +235,24 @@ def test_a_layer_that_somebody_deleted_by_hand_can_be_reset(played: Played) -> N
     layers.settle()
     assert [each.folder.exists() for each in layers.layers()] == [True]
     assert layers.notices == ()
+
+
+def test_the_layers_are_gone_through_once_for_all_machines_and_roots(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers, most = played.layers(), 20
+    roots = tuple(replace(played.root(f"{n:016x}"), key=f"root{n}") for n in range(10))
+    layers.want(roots, roots[0].key)
+    for number in range(most):
+        layers.machine_seen(f"52:54:00:12:35:{number:02x}")
+    looks = list[Holdings]()
+    staying = Holdings.staying
+
+    def look(holdings: Holdings) -> list[Layer]:
+        looks.append(holdings)
+        return staying(holdings)
+
+    monkeypatch.setattr(Holdings, "staying", look)
+    layers.want(roots, roots[0].key)
+    assert len(layers.layers()) == most
+    assert len(looks) < 5
