@@ -188,10 +188,9 @@ class Holdings:
         self.doomed.discard(layer.path)
         del self.layers[layer.path]
 
-    def sweep(self) -> None:
-        """Delete the files of what was deleted, as long as that takes. Raises OSError."""
-        for shelf in self._shelves:
-            shelf.sweep()
+    def sweep(self) -> bool:
+        """Delete the files of what was deleted; tell whether there were any. Raises OSError."""
+        return any([shelf.sweep() for shelf in self._shelves])
 
     # What is known of them
 

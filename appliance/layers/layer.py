@@ -220,10 +220,12 @@ class Shelf:
                     raise
                 return
 
-    def sweep(self) -> None:
-        """Delete what was put aside, as long as that takes. Raises OSError."""
-        for folder in self.folder.glob(f"{_GOING}*"):
+    def sweep(self) -> bool:
+        """Delete what was put aside, as long as that takes; tell whether there was any. OSError."""
+        aside = list(self.folder.glob(f"{_GOING}*"))
+        for folder in aside:
             remove_tree(folder)
+        return bool(aside)
 
     def _folder(self, record: Record) -> Path:
         return self.folder / record.holder / record.key / record.version

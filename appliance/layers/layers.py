@@ -320,15 +320,19 @@ class Layers:
             self._drop_outdated()
         return measured
 
-    def sweep(self) -> None:
-        """Delete the files of what settle() took away, which may take long. Raises OSError."""
-        self._holdings.sweep()
+    def sweep(self) -> bool:
+        """Delete the files of what settle() took away; tell whether there is more room.
+
+        It may take long. Raises OSError.
+        """
+        more = self._holdings.sweep()
         # Only roots that were named are known to be all; who is at it now keeps them afterwards.
         if self._roots and self._wanting.acquire(blocking=False):
             try:
-                self._keep_prepared()
+                more = self._keep_prepared() or more
             finally:
                 self._wanting.release()
+        return more
 
     def _drop_outdated(self) -> None:
         """Let go of the layers of replaced versions in which nobody has anything."""
@@ -440,18 +444,14 @@ class Layers:
             holdings.faults.pop("storage", None)
         return True
 
-    def _keep_prepared(self) -> None:
+    def _keep_prepared(self) -> bool:
         """Delete what was prepared for versions that are gone and have no layer any more."""
         if not self._holdings.is_open:  # which have one is not known
-            return
+            return False
         with self._turn:
             records = [each.record for each in self._holdings.layers.values()]
             kept = {(root.name, root.id) for root in self._roots}
-        try:
-            self._storage.keep(kept | {(each.root, each.version) for each in records})
-        except OSError as error:
-            with self._change() as holdings:
-                holdings.faults["tidy"] = f"{self._storage.name}: not tidied up: {why(error)}"
+        return self._versions.keep(kept | {(each.root, each.version) for each in records})
 
     def _make(self, root: PublishedRoot, holder: str) -> Layer | None:
         """Make a layer; None where that cannot be, which is a fault, or has to wait."""

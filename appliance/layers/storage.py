@@ -73,8 +73,11 @@ class Storage(Protocol):
     def prepare(self, root: str, version: str) -> None:
         """Have that tree there, as long as it takes. Raises OSError."""
 
-    def keep(self, versions: Collection[tuple[str, str]]) -> None:
-        """Delete what was prepared for others than these roots' names and versions. OSError."""
+    def keep(self, versions: Collection[tuple[str, str]]) -> bool:
+        """Delete what was prepared for others than these roots' names and versions.
+
+        Tells whether there was any. Raises OSError.
+        """
 
     def notices(self) -> tuple[str, ...]:
         """Return what is wrong with it, or under way, a line each."""
@@ -131,8 +134,9 @@ class Volume:
     def prepare(self, root: str, version: str) -> None:
         """Nothing is needed."""
 
-    def keep(self, versions: Collection[tuple[str, str]]) -> None:
-        """Nothing is kept."""
+    def keep(self, versions: Collection[tuple[str, str]]) -> bool:
+        """Nothing was prepared."""
+        return False
 
     def notices(self) -> tuple[str, ...]:
         """Return whether it is full."""
@@ -230,10 +234,10 @@ class Image:
             finally:
                 self._copying = None
 
-    def keep(self, versions: Collection[tuple[str, str]]) -> None:
-        """Delete the copies of other versions. Raises OSError."""
+    def keep(self, versions: Collection[tuple[str, str]]) -> bool:
+        """Delete the copies of other versions; tell whether there were any. Raises OSError."""
         if not self.is_open:
-            return
+            return False
         for tree in self._versions.glob("[!.]*/*"):
             if (tree.name, tree.parent.name) not in versions:
                 gone = Path(tempfile.mkdtemp(prefix=_GOING, dir=self._versions))
@@ -241,8 +245,10 @@ class Image:
                 with suppress(OSError):  # another root of the same contents
                     tree.parent.rmdir()
         # Nothing is being copied: who asks for that is at it himself, and asks for this after it.
-        for left in (*self._versions.glob(f"{_GOING}*"), *self._versions.glob(f"{_MAKING}*")):
-            remove_tree(left)
+        left = (*self._versions.glob(f"{_GOING}*"), *self._versions.glob(f"{_MAKING}*"))
+        for each in left:
+            remove_tree(each)
+        return bool(left)
 
     def notices(self) -> tuple[str, ...]:
         """Return what is wrong with the store, and what is being copied into it."""

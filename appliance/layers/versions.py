@@ -20,6 +20,7 @@ class Versions:
         # Replaced, never changed: somebody may be reading them.
         self._ready: frozenset[Name] = frozenset()
         self._refused: dict[Name, str] = {}
+        self._untidy: tuple[str, ...] = ()
 
     def is_ready(self, root: PublishedRoot) -> bool:
         """Tell whether layers can be made over a root's version."""
@@ -32,11 +33,11 @@ class Versions:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """Return why, a line for each reason."""
+        """Return why, a line for each reason, and why trees that nobody needs are still there."""
         names: dict[str, list[str]] = {}
         for (name, _), reason in self._refused.items():
             names.setdefault(reason, []).append(name)
-        return tuple(
+        return self._untidy + tuple(
             f"root{'s' if len(roots) > 1 else ''} {some(roots)}: not served by NFS: {reason}"
             for reason, roots in names.items()
         )
@@ -54,6 +55,16 @@ class Versions:
             refused[name] = why(error)
         self._refused = refused
         return name in self._ready
+
+    def keep(self, needed: Collection[Name]) -> bool:
+        """Delete the trees of all others; tell whether there were any."""
+        try:
+            found = self._storage.keep(needed)
+        except OSError as error:
+            self._untidy = (f"{self._storage.name}: not tidied up: {why(error)}",)
+            return False
+        self._untidy = ()
+        return found
 
     def forget(self, wanted: Collection[Name]) -> None:
         """Remember nothing of versions but those that are wanted."""

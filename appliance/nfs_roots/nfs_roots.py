@@ -451,8 +451,8 @@ class NfsRoots:
             await self._gone.wait()
             self._gone.clear()
             try:
-                await asyncio.to_thread(self.layers.sweep)
-                if self.layers.refused:  # there may be room now
+                has_more = await asyncio.to_thread(self.layers.sweep)
+                if has_more and self.layers.refused:  # there may be room for them now
                     self._wanted = True
                     self._due.set()
                 self._fault("sweep", None)

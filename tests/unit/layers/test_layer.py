@@ -117,8 +117,9 @@ def test_what_a_crash_left_is_put_aside_and_deleted(shelf: Shelf, tmp_path: Path
     shelf.open()
     shelf.put_aside(layer)
     assert {each.name[:5] for each in machines.iterdir()} == {".old-"}
-    shelf.sweep()
+    assert shelf.sweep()
     assert list(machines.iterdir()) == []
+    assert not shelf.sweep()
 
 
 def test_each_path_of_a_layer_is_an_export_of_its_own() -> None:

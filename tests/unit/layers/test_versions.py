@@ -19,13 +19,18 @@ class Small(Volume):
 
     def __init__(self, folder: Path, room: int) -> None:
         super().__init__(replace(Paths(), boot=folder))
-        self.room, self.asked = room, list[str]()
+        self.room, self.asked, self.stuck = room, list[str](), False
 
     def prepare(self, root: str, version: str) -> None:
         self.asked.append(root)
         if self.room == 0:
             raise OSError(errno.ENOSPC, "4 MiB are needed", self.name)
         self.room -= 1
+
+    def keep(self, versions: object) -> bool:
+        if self.stuck:
+            raise OSError(errno.EIO, "Input/output error", self.name)
+        return False
 
 
 def test_those_without_room_are_told_in_one_line_and_tried_again(tmp_path: Path) -> None:
@@ -55,6 +60,17 @@ def test_of_those_that_are_gone_nothing_is_known(tmp_path: Path) -> None:
     versions.forget([(stays.name, stays.id)])
     assert not versions.is_ready(gone)
     assert not versions.refused
+
+
+def test_what_was_not_tidied_up_is_told_until_it_is(tmp_path: Path) -> None:
+    storage = Small(tmp_path, 1)
+    versions = Versions(storage)
+    storage.stuck = True
+    assert not versions.keep([])
+    assert versions.notices == ("boot/machines: not tidied up: boot/machines: Input/output error",)
+    storage.stuck = False
+    versions.keep([])
+    assert versions.notices == ()
 
 
 def test_the_default_root_comes_first(tmp_path: Path) -> None:
