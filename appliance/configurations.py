@@ -44,6 +44,7 @@ class Configurations:
         self._distinct: WeakValueDictionary[bytes, KernelConfig] = WeakValueDictionary()
         # The file that was read for each version, and what it was like.
         self._taken: dict[str, tuple[PurePosixPath, Fingerprint]] = {}
+        self._unkept: set[str] = set()  # for which the volume has no room
 
     def known(self, key: str) -> KernelConfig | None:
         """Return a version's configuration, None where none was found, or not yet."""
@@ -55,11 +56,11 @@ class Configurations:
         return self._known[key]
 
     def is_awaited(self, key: str, beside: PurePosixPath | None) -> bool:
-        """Tell whether nothing is known of a version as nobody has looked yet.
+        """Tell whether nothing is known of a version yet, as it is still to be looked at.
 
         `beside` is the file in the drop folder that has its configuration, if there is one.
         """
-        if self.known(key) is not None:
+        if key in self._unkept or self.known(key) is not None:
             return False
         was_sought = (self._root / key / _CONFIG).exists()
         return not was_sought or (beside is not None and key not in self._taken)
@@ -68,6 +69,16 @@ class Configurations:
         """Forget a version that is gone."""
         self._known.pop(key, None)
         self._taken.pop(key, None)
+        self._unkept.discard(key)
+
+    def pass_over(self, wanted: Mapping[str, PurePosixPath | None]) -> bool:
+        """Await nothing that the volume cannot keep; True when there is more to say of any.
+
+        It may have no room for weeks, and what is not known keeps no kernel from booting.
+        """
+        awaited = {key for key, beside in wanted.items() if self.is_awaited(key, beside)}
+        self._unkept |= awaited
+        return bool(awaited)
 
     def read(self, wanted: Mapping[str, PurePosixPath | None], ids: Mapping[str, str]) -> bool:
         """Find the .config of versions without one; True when there is more to say of any.
@@ -79,7 +90,7 @@ class Configurations:
         found = False
         for key, beside in wanted.items():
             path = self._root / key / _CONFIG
-            was_awaited = self.is_awaited(key, beside)
+            was_awaited, text = self.is_awaited(key, beside), None
             try:
                 if beside is None and path.exists():
                     continue
@@ -87,13 +98,15 @@ class Configurations:
                 if text is not None:
                     write_text(path, text, self._root)
                     self._known.pop(key, None)
+                self._unkept.discard(key)
             except (FileNotFoundError, NotReadable):
                 continue  # the version was retired, or its config changes: another time
             except OSError as error:
                 self._taken.pop(key, None)
+                self._unkept.add(key)
+                text = None
                 _LOG.warning("%s cannot be written: %s", path, error)
-                continue
-            found = found or was_awaited or bool(text)
+            found = found or bool(text) or (was_awaited and not self.is_awaited(key, beside))
         return found
 
     def _find(self, key: str, beside: PurePosixPath | None, ids: Mapping[str, str]) -> str | None:
@@ -108,7 +121,8 @@ class Configurations:
                     return None
                 self._taken[key] = taken
                 text = os.pread(fd, ikconfig.LONGEST_TEXT, 0).decode("utf-8", "replace")
-                return None if text == self._text(key) else text
+                kept = read_file(self._root, PurePosixPath(key, _CONFIG))
+                return None if kept == text.encode() else text
         for other, its_id in ids.items():
             # One that lay beside another name is not the kernel's own.
             if other != key and its_id == ids.get(key) and other not in self._taken:

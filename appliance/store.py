@@ -413,11 +413,11 @@ class Store:
 
         Not at all while the volume has no room to keep it.
         """
+        wanted = {version.key: self._beside(version) for version in tuple(self._current.values())}
         try:
             require_room(self._root, 0)
         except OSError:  # said by publish, as soon as a kernel waits for it
-            return False
-        wanted = {version.key: self._beside(version) for version in tuple(self._current.values())}
+            return self._configurations.pass_over(wanted)
         ids = {key: version.manifest.id for key, version in tuple(self._versions.items())}
         return self._configurations.read(wanted, ids)
 

@@ -63,6 +63,10 @@ def test_a_copy_for_which_there_is_no_room_is_not_begun(
         "cannot be published: no space is left on the volume: delete something"
     )
     assert lab.store.blocked == "no space is left on the volume: delete something"
+    # What cannot be kept is not awaited any more, which is said once.
+    assert catalog.kernels[0].config_awaited
+    assert lab.store.read_configs()
+    assert not lab.publish().kernels[0].config_awaited
     assert not lab.store.read_configs()
     monkeypatch.undo()
     assert {kernel.version for kernel in lab.publish().kernels} == {"6.0", "6.1"}
