@@ -84,8 +84,8 @@ def plan(  # noqa: PLR0913
         )
         offered = [each for root in ordered for each in _each_way(case, root, nfs, unable)]
         if kernel.initrd is not None:
-            # An initrd that looks for a root boots nothing without one.
-            roots_found = any(entry.root and entry.may_be_default for entry in offered)
+            # An initrd that looks for a root boots nothing without one; one that may do is enough.
+            roots_found = any(entry.root and not entry.lacks for entry in offered)
             last = roots_found and _looks_for_a_root(kernel)
             offered.insert(len(offered) if last else 0, _own_initrd(case))
         try:

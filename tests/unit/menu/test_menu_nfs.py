@@ -254,6 +254,15 @@ def test_an_older_kernel_stays_the_default_until_more_is_known_of_the_newest() -
     assert from_memory.default == "new~~fedora"
 
 
+def test_an_initrd_that_looks_for_a_root_is_no_default_while_less_is_known_of_its_kernel() -> None:
+    settings, awaited = Settings(), replace(debian(DRACUT_INITRD), config=None, config_awaited=True)
+    old = a_kernel("old", config=ABLE.config)
+    menu = a_menu(settings, awaited, old, roots=[nfs_root()], nfs=True)
+    known = a_menu(settings, debian(DRACUT_INITRD), old, roots=[nfs_root()], nfs=True)
+    assert [each.title for each in menu.entries] == [each.title for each in known.entries]
+    assert menu.default == "old~~fedora~nfs"
+
+
 def test_a_default_that_is_not_known_to_boot_yet_is_waited_for_without_a_word() -> None:
     settings = Settings(default_entry="bzImage~~fedora~nfs")
     menu = a_menu(settings, a_kernel(config_awaited=True), roots=[nfs_root()], nfs=True)
