@@ -20,7 +20,7 @@ def put(table: dict[_Key, _Value], key: _Key, value: _Value, most: int = MOST_MA
         del table[next(iter(table))]
 
 
-def some(names: Sequence[str], most: int = _MOST_NAMES) -> str:
+def some(names: Sequence[str], most: int = _MOST_NAMES, between: str = ", ") -> str:
     """List the first of many names."""
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return between.join(names[:most]) + (f" and {more} more" if more > 0 else "")

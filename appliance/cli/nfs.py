@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from appliance.bounded import some
 from appliance.cli import nfs_report
 from appliance.cli.roots import AddVerb, CannotDo
 from appliance.control import NotRunning, ask
@@ -158,5 +159,4 @@ def find_root(
 def _there_are(what: str, names: list[str]) -> str:
     if not names:
         return f"there are no {what}"
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{what} are: {', '.join(names[:_MOST_NAMED])}{more}"
+    return f"{what} are: {some(names, _MOST_NAMED)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from appliance.bounded import some
 from appliance.layers.commands import CannotDo
 from appliance.layers.layer import Layer
 from appliance.layers.layers import Layers
@@ -89,6 +90,4 @@ class Commands:
 
 
 def _named(layers: list[Layer]) -> str:
-    """Count layers, and name the first."""
-    more = f" and {len(layers) - _MOST_NAMED} more" if len(layers) > _MOST_NAMED else ""
-    return "; ".join(map(str, layers[:_MOST_NAMED])) + more if layers else "none"
+    return some(list(map(str, layers)), _MOST_NAMED, "; ") or "none"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 
+from appliance.bounded import some
 from appliance.events.drops import Brevity
 from appliance.events.hub import Event, printable
 from appliance.events.leases import given_address
@@ -147,8 +148,7 @@ class NfsClients:
             return f"{text}: the export is not for this machine"
         if not paths:
             return f"{text}: there is no root over NFS"
-        more = f" and {len(paths) - _MOST_NAMED} more" if len(paths) > _MOST_NAMED else ""
-        return f"{text}: there is no such root; there are {', '.join(paths[:_MOST_NAMED])}{more}"
+        return f"{text}: there is no such root; there are {some(paths, _MOST_NAMED)}"
 
     def _say(self, text: str) -> None:
         about = _ABOUT.match(text)
