@@ -256,3 +256,28 @@ def test_the_layers_are_gone_through_once_for_all_machines_and_roots(
     layers.want(roots, roots[0].key)
     assert len(layers.layers()) == most
     assert len(looks) < 5
+
+
+def test_machines_that_were_seen_get_their_layer_of_another_default_root(played: Played) -> None:
+    layers = played.layers()
+    roots = tuple(replace(played.root(f"{n:016x}"), key=f"root{n}") for n in range(5))
+    for default in ("root0", "root1"):
+        layers.want(roots, default)
+        layers.machine_seen(MAC)
+    layers.want(roots, "root2")
+    assert {each.record.key for each in layers.layers()} == {"root0", "root1", "root2"}
+
+
+def test_a_layer_that_goes_before_its_paths_were_noted_is_forgotten(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers, root = played.layers(nfs_default_path=True), played.root()
+    layers.want((root,), root.key)
+    layers.machine_seen(MAC)
+    with monkeypatch.context() as disk:
+        disk.setattr(Shelf, "write", full)
+        layers.machine_seen(MAC, ADDRESS)
+        layers.forget(MAC, "fedora")
+        layers.settle()
+    assert layers.settle()
+    assert (layers.layers(), layers.notices) == ((), ())

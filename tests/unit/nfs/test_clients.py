@@ -180,6 +180,7 @@ def test_a_machine_that_boots_anew_counts_from_the_beginning() -> None:
     seen.clients.leased(MACHINE, MAC)
     seen.look(a_connection(1000, 1000))
     assert what(seen.clients.boots(MAC)) == [("gone", (CLONE.path,), True)]
+    assert not seen.clients.is_busy(CLONE)
     # The server does not know yet that the machine's earlier life is over.
     assert seen.look(a_connection(1000, 1000)) == []
     assert seen.only.state == "gone"
