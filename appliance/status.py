@@ -123,8 +123,8 @@ class MachineStatus:
     holder: str  # the machine's hardware address; rw or ro where all share it
     root: str
     version: str
-    size: int = 0  # bytes that it takes beside the version
-    files: int = 0
+    size: int | None = None  # bytes that it takes beside the version; None: not measured yet
+    files: int | None = None
     made: float = 0.0  # seconds since the epoch
     seen: float = 0.0  # when the machine last asked for an address, or had it mounted
     is_current: bool = True  # of the version that a boot gets now
@@ -209,21 +209,30 @@ def _preflight(
 
 
 def layer_status(  # noqa: PLR0913
-    layer: Layer, size: Size, *, limit: int, is_current: bool, is_writable: bool, is_busy: bool
+    layer: Layer,
+    size: Size | None,
+    *,
+    limit: int,
+    is_current: bool,
+    is_writable: bool,
+    is_busy: bool,
 ) -> MachineStatus:
-    """Return what is told of a layer; `limit` is what it may take, in bytes."""
+    """Return what is told of a layer; `limit` is what it may take, in bytes.
+
+    `size` is None where it was not measured since the start.
+    """
     record = layer.record
     return MachineStatus(
         holder=layer.who,
         root=record.root,
         version=record.version,
-        size=size.bytes,
-        files=size.files,
+        size=None if size is None else size.bytes,
+        files=None if size is None else size.files,
         made=record.made_at,
         seen=record.last_seen,
         is_current=is_current,
         is_kept=record.keep,
-        is_over=size.bytes > limit,
+        is_over=size is not None and size.bytes > limit,
         is_writable=is_writable,
         is_busy=is_busy,
     )

@@ -483,7 +483,7 @@ class NfsRoots:
         statuses = (
             layer_status(
                 each,
-                self._sizes.get(each.path, Size(0, 0)),
+                self._sizes.get(each.path),
                 limit=self._settings.nfs_layer_size << 20,
                 is_current=(each.record.key, each.record.version) in current,
                 is_writable=each.path in exports and exports[each.path].writable,

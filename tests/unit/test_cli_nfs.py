@@ -129,6 +129,14 @@ def test_layers_are_a_table_with_what_is_to_be_known_of_each() -> None:
     ]
 
 
+def test_what_was_not_measured_since_the_start_is_not_taken_for_nothing() -> None:
+    layers = machines(changed(LAYER, size=None, files=None))
+    assert nfs_report.machines(layers).splitlines()[1] == (
+        "52:54:00:12:34:56  fedora  0011223344556677  -     -      2026-11-26 12:00"
+        "  2026-11-26 12:01  current"
+    )
+
+
 @pytest.mark.parametrize(
     ("status", "line"),
     [

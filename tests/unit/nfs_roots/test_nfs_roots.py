@@ -368,6 +368,16 @@ def test_when_the_hosts_rpcbind_has_ended_ours_is_needed(
     assert not served.nfs.service.hosts_rpcbind
 
 
+def test_a_layer_that_was_not_measured_yet_is_not_told_to_be_empty(served: Served) -> None:
+    layer, other = a_layer("01"), a_layer("02")
+    served.layers.there = (layer, other)
+    served.nfs._sizes = {layer.path: Size(41, 2_500_000)}
+    assert [(each.size, each.files) for each in served.nfs.layer_statuses] == [
+        (2_500_000, 41),
+        (None, None),
+    ]
+
+
 @pytest.mark.parametrize("fails", ["sizes", "in_use"])
 def test_a_disk_that_fails_while_layers_are_measured_ends_nothing(
     served: Served, monkeypatch: pytest.MonkeyPatch, fails: str
