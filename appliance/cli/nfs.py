@@ -113,8 +113,11 @@ def _change(arguments: argparse.Namespace) -> None:
     if name is None and not is_old:
         raise CannotDo("say whose layers: MAC, or --old for those of old versions")
     mac = name if name in (None, *EVERYBODY.values()) else mac_of(name)
+    status = _status()
+    if not status["machines"] and (why := nfs_report.none_served(_why_none(status))):
+        raise CannotDo(f"{why}; what machines wrote stays as it is until one is")
     if mac is not None:
-        root = find_root(_status()["machines"], mac, root, action == "forget")
+        root = find_root(status["machines"], mac, root, action == "forget")
     action = f"{action}-old" if is_old else action
     print(change(action, mac, root, getattr(arguments, "force", False)))
 

@@ -22,7 +22,7 @@ def clients(clients: list[dict[str, Any]], why_none: str = "") -> str:
     `why_none` is why no roots are served.
     """
     if not clients:
-        return _none_served(why_none) or "no machine has a root mounted over NFS"
+        return none_served(why_none) or "no machine has a root mounted over NFS"
     rows = [_CLIENTS] + [
         (
             client["mac"] or "-",
@@ -55,14 +55,15 @@ def _doubts(clients: list[dict[str, Any]]) -> Iterator[str]:
             yield f"{who}: is connected; nothing shows what it has mounted"
 
 
-def _none_served(why: str) -> str:
+def none_served(why: str) -> str:
+    """Say that no root is served, where there is a reason why; else ""."""
     return f"no root is served over NFS: {why}" if why else ""
 
 
 def machines(machines: list[dict[str, Any]], why_none: str = "") -> str:
     """Return a table of all layers; `why_none` is why no roots are served."""
     if not machines:
-        return _none_served(why_none) or (
+        return none_served(why_none) or (
             "no layers yet: a machine gets its own when it gets an address and there is a root; "
             "`bootdrop roots` lists those"
         )

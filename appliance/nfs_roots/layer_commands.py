@@ -61,7 +61,9 @@ class Commands:
             raise CannotDo(f"no layer of an old version is {of}")
         self._changed()
         said = f"deleted: {_named(gone)}"
-        return f"{said}; machines run from: {_named(stay)}" if stay else said
+        if not stay:
+            return said
+        return f"{said}; machines run from: {_named(stay)}: shut them down, or say --force"
 
     async def _do(self, command: Callable[..., None], *arguments: object) -> None:
         await asyncio.to_thread(command, *arguments)

@@ -293,6 +293,19 @@ def test_nobodys_layers_are_forgotten_unless_it_is_said_which(
     assert "say whose layers: MAC, or --old" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["reset", MAC], ["keep", MAC], ["forget", "--old"]])
+def test_where_nothing_is_served_that_is_told_and_not_that_there_are_no_layers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    off = through_the_socket(Status(nfs=NfsStatus(None, "BOOTDROP_NFS=off")))
+    monkeypatch.setattr(nfs, "ask", lambda *_: [off])
+    assert main.main(["machines", *words]) == 1
+    assert capsys.readouterr().err == (
+        "bootdrop: no root is served over NFS: BOOTDROP_NFS=off; "
+        "what machines wrote stays as it is until one is\n"
+    )
+
+
 def test_a_refusal_is_one_line_and_an_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,7 +174,7 @@ def test_an_old_version_that_a_machine_runs_from_stays_unless_it_is_forced(
     commands = Commands(played.layers, lambda: None)
     assert asyncio.run(commands.forget_old(MAC, None, False)) == (
         f"deleted: root suse {OLD}, layer of {MAC}; machines run from: root fedora {OLD}, layer of "
-        f"{MAC}"
+        f"{MAC}: shut them down, or say --force"
     )
     assert str(path) not in played.doomed
     assert asyncio.run(commands.forget_old(MAC, "fedora", True)) == (
