@@ -113,7 +113,10 @@ def ask(path: Path, request: str) -> Iterator[dict[str, Any]]:
         try:
             connection.connect(os.fspath(path))
         except OSError as error:
-            raise NotRunning(f"no appliance answers on {path} ({error.strerror})") from None
+            raise NotRunning(
+                f"no appliance answers on {path} ({error.strerror}): it starts, or cannot; "
+                "its log says why: `docker compose logs appliance`"
+            ) from None
         connection.sendall(request.encode() + b"\n")
         with connection.makefile("r", encoding="utf-8") as answers:
             for line in answers:

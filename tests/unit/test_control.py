@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from appliance.control import ControlServer, ask
+from appliance.control import ControlServer, NotRunning, ask
 from appliance.events.hub import Hub
 from appliance.layers.commands import CannotDo, LayerCommands
 from appliance.status import Status
@@ -154,3 +154,8 @@ def test_the_status_is_still_asked_for_by_a_word(
     assert status["kind"] == "status"
     assert status["nfs"] == {"server": None, "reason": "", "way": "", "exports": 0}
     assert (status["clients"], status["machines"]) == ([], [])
+
+
+def test_where_no_appliance_answers_it_is_told_where_the_reason_stands(tmp_path: Path) -> None:
+    with pytest.raises(NotRunning, match=r"cannot; its log says why: `docker compose logs app"):
+        next(ask(tmp_path / "control.sock", "status"))
