@@ -20,7 +20,7 @@ from appliance.daemons.base import (
 )
 from appliance.events.hub import Event, printable
 from appliance.nfs import rpc
-from appliance.nfs.export import Export
+from appliance.nfs.export import NOTHING_TO_SERVE, Export
 from appliance.ports import Port
 from appliance.situation import Situation
 
@@ -73,7 +73,7 @@ class Ganesha(Daemon):
             return situation.nfs.idle
         if situation.nfs.server != "ganesha":
             return "the kernel's NFS server runs"
-        return None if situation.nfs.exports else "no root over NFS yet"
+        return None if situation.nfs.exports else NOTHING_TO_SERVE
 
     def program(self, situation: Situation) -> Program:
         """Stay in the foreground (-F) and log to stderr (-L).

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from appliance.daemons.base import Daemon, NotServing, Program, ServesInPart, Silent
 from appliance.nfs import rpc
-from appliance.nfs.export import Export
+from appliance.nfs.export import NOTHING_TO_SERVE, Export
 from appliance.nfs.kernel_server import record_path
 from appliance.ports import Port
 from appliance.situation import Situation
@@ -103,7 +103,7 @@ def not_by_kernel(situation: Situation) -> str | None:
         return situation.nfs.idle
     if situation.nfs.server != "kernel":
         return f"{situation.nfs.server} serves NFS"
-    return None if situation.nfs.exports else "no root over NFS yet"
+    return None if situation.nfs.exports else NOTHING_TO_SERVE
 
 
 def folder(situation: Situation) -> Path:

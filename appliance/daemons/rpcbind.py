@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from appliance.daemons.base import Daemon, NotServing, Program
 from appliance.nfs import rpc
 from appliance.nfs.choice import MOUNTD_PORT
+from appliance.nfs.export import NOTHING_TO_SERVE
 from appliance.ports import Port
 from appliance.situation import Situation
 
@@ -34,7 +35,7 @@ class Rpcbind(Daemon):
         if situation.nfs.server is None:
             return situation.nfs.idle
         if not situation.nfs.exports:
-            return "no root over NFS yet"
+            return NOTHING_TO_SERVE
         if situation.nfs.hosts_rpcbind:
             return "the host's own rpcbind is used"
         return None

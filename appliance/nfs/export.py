@@ -42,6 +42,8 @@ class NfsService:
         return exports / export.path.relative_to("/")
 
 
+# Why what was decided on does not run yet: with clones a root alone is nothing to serve.
+NOTHING_TO_SERVE = "no layer to serve yet"
 # Before anybody looked.
 NOT_DECIDED = NfsService(None, "not decided yet")
 

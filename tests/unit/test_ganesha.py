@@ -42,9 +42,9 @@ def serving(*exports: Export, settings: Settings | None = None) -> Situation:
     ("service", "ganesha", "rpcbind"),
     [
         (NfsService(None, "BOOTDROP_NFS=off"), "BOOTDROP_NFS=off", "BOOTDROP_NFS=off"),
-        (NfsService("kernel"), "the kernel's NFS server runs", "no root over NFS yet"),
+        (NfsService("kernel"), "the kernel's NFS server runs", "no layer to serve yet"),
         (NfsService("kernel", exports=(an_export(),)), "the kernel's NFS server runs", None),
-        (NfsService("ganesha"), "no root over NFS yet", "no root over NFS yet"),
+        (NfsService("ganesha"), "no layer to serve yet", "no layer to serve yet"),
         (NfsService("ganesha", exports=(an_export(),)), None, None),
         (
             NfsService("ganesha", exports=(an_export(),), hosts_rpcbind=True),
