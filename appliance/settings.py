@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -22,7 +22,13 @@ from pydantic_settings import (
 
 from appliance.hosts import Hosts
 from appliance.ip_parameter import Ip, IpParameter
-from appliance.settings_types import PRINTABLE, Range, is_plain_cmdline, yaml_off
+from appliance.settings_types import (
+    PRINTABLE,
+    Range,
+    checked_nfs_options,
+    is_plain_cmdline,
+    yaml_off,
+)
 
 PREFIX = "BOOTDROP_"
 
@@ -277,7 +283,7 @@ class Settings(BaseSettings):
         "have it, else 3.",
         "auto, 3, 4.0, 4.1 or 4.2",
     )
-    nfs_options: str = _setting(
+    nfs_options: Annotated[str, AfterValidator(checked_nfs_options)] = _setting(
         "rsize=1048576,wsize=1048576,hard",
         "NFS",
         "Options that machines mount their root with, besides version and tcp (nfs(5)).",

@@ -10,6 +10,9 @@ from typing import Annotated
 from pydantic import BeforeValidator, PlainSerializer
 
 PRINTABLE = re.compile(r"[\x20-\x7e]*")
+# Of nfs(5): versions, and what is not TCP.
+_NFS_VERSION = re.compile(r"(vers|nfsvers|minorversion)=.*|v[234](\.[0-9])?")
+_NFS_TRANSPORT = re.compile(r"udp|rdma|proto=(?!tcp$).*")
 _IPXE_SYNTAX = frozenset({";", "||", "&&"})
 
 
@@ -59,3 +62,16 @@ def is_plain_cmdline(text: str) -> bool:
         and "${" not in text
         and not any(word in _IPXE_SYNTAX or word.startswith("#") for word in text.split())
     )
+
+
+def checked_nfs_options(text: str) -> str:
+    """Give back options to mount a root with; ValueError names one that would contradict others.
+
+    The last one wins: a kernel would mount by another version than it is known to have.
+    """
+    for word in text.split(","):
+        if _NFS_VERSION.fullmatch(word):
+            raise ValueError(f"{word}: the version is for BOOTDROP_NFS_VERSION")
+        if _NFS_TRANSPORT.fullmatch(word):
+            raise ValueError(f"{word}: roots are served by TCP alone")
+    return text

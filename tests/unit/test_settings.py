@@ -80,6 +80,32 @@ def test_a_wrong_value_is_one_line_with_variable_value_and_what_is_allowed(
     assert "\n" not in problem
 
 
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("vers=4.2", "the version is for BOOTDROP_NFS_VERSION"),
+        ("nfsvers=3", "the version is for BOOTDROP_NFS_VERSION"),
+        ("v3", "the version is for BOOTDROP_NFS_VERSION"),
+        ("v4.1", "the version is for BOOTDROP_NFS_VERSION"),
+        ("udp", "roots are served by TCP alone"),
+        ("proto=udp", "roots are served by TCP alone"),
+        ("proto=tcp6", "roots are served by TCP alone"),
+    ],
+)
+def test_an_nfs_option_that_says_what_another_setting_does_is_told(
+    monkeypatch: pytest.MonkeyPatch, word: str, reason: str
+) -> None:
+    monkeypatch.setenv("BOOTDROP_NFS_OPTIONS", f"hard,{word},rsize=65536")
+    (problem,) = problems()
+    assert f": not allowed here: {word}: {reason}; allowed: " in problem
+
+
+def test_nfs_options_of_the_server_we_have_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = "soft,proto=tcp,tcp,timeo=600,mountport=20048,port=2049,nconnect=4"
+    monkeypatch.setenv("BOOTDROP_NFS_OPTIONS", options)
+    assert load().nfs_options == options
+
+
 def test_hosts_are_words_in_the_environment_and_in_the_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
