@@ -41,7 +41,7 @@ def _nfs(kernel: dict[str, Any]) -> list[str]:
     """Return whether a kernel can mount its root over NFS, and what to do about it."""
     nfs, name = kernel["nfs"], kernel["name"]
     if nfs["works"] is None:
-        return [f"  {name}: not known: drop its config beside it"]
+        return [f"  {name}: not known: drop its config beside it, as {name}.config"]
     if nfs["works"]:
         lines = [f"  {name}: yes"]
     else:
@@ -75,7 +75,8 @@ def kernels(status: dict[str, Any], most: int = sys.maxsize) -> str:
 
     Of each list `most` lines, and how many there are more.
     """
-    lines = [f"{len(status['kernels'])} kernels in the menu"]
+    count = len(status["kernels"])
+    lines = [f"{count} kernel{'s' * (count != 1)} in the menu"]
     lines += _first(
         most,
         [

@@ -33,6 +33,11 @@ def test_the_list_of_kernels_shows_all() -> None:
     assert lines[-1] == "  notes-999: a text file"
 
 
+def test_one_kernel_is_one() -> None:
+    one = Status(kernels=(KernelStatus("bzImage", "6.1", "x86_64", "0011223344556677"),))
+    assert report.kernels(one.as_json()).splitlines()[0] == "1 kernel in the menu"
+
+
 MAC = "52:54:00:12:34:56"
 
 
@@ -53,7 +58,7 @@ def test_what_a_kernel_lacks_for_nfs_is_said_with_the_command_that_sets_it() -> 
         "  half: no, it lacks CONFIG_ROOT_NFS=y",
         "    works better with CONFIG_DEVTMPFS_MOUNT=y",
         "    scripts/config -e ROOT_NFS -e DEVTMPFS_MOUNT && make olddefconfig",
-        "  unknown: not known: drop its config beside it",
+        "  unknown: not known: drop its config beside it, as unknown.config",
     ]
 
 
