@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,15 @@ BOTH_VERSIONS = pytest.mark.parametrize("version", [3, 4])
 SECRET = "/srv/boot/secret"
 # What a client of either version hears of a handle that is none, or none any more.
 NO_HANDLE = r"nfs[34] 70|operation 22 70|nfs[34] 10001|nfs3 5|nfs4 5|nfs[34] 22|nfs[34] 2$"
+# Connect, and print how the server watches that connection once it took it.
+_WATCHED = """
+import socket, subprocess
+connection = socket.create_connection(("192.168.10.1", 2049))
+said = ""
+while "keepalive" not in said:
+    said = subprocess.run(["ss", "-Htno", "sport = :2049"], capture_output=True, text=True).stdout
+print(said)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +324,12 @@ def test_an_export_that_fails_takes_no_other_with_it(server: Server, client: For
         client.mount(3, "/not/there/rw")
     server.drop("/not/there/rw")
     server.reload()
+
+
+def test_a_machine_that_is_off_is_asked_for_within_a_minute(server: Server) -> None:
+    # Else the timer is the kernel's, of two hours.
+    said = server.sh(f"/opt/venv/bin/python -c '{_WATCHED}'")
+    assert re.search(r"timer:\(keepalive,\d\d(\.\d+)?sec,0\)", said), said
 
 
 def test_it_is_killed_while_a_machine_writes_and_goes_on_with_the_same_handles(
