@@ -335,7 +335,7 @@ class Image:
             raise OSError(
                 errno.ENOSPC,
                 f"{error.strerror}: raise BOOTDROP_NFS_STORE_SIZE (half of it is for versions) and "
-                "start anew, or reset layers of old versions that nobody misses",
+                "start anew, or delete old versions: `bootdrop machines forget --old`",
                 self._trees.name,
             ) from None
 

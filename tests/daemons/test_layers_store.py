@@ -73,7 +73,7 @@ def test_a_version_that_would_not_fit_is_not_copied_and_hinders_no_other(volume:
     assert re.fullmatch(
         r"root large: not served by NFS: boot/machines/trees.ext4: 6\d MiB are needed and 5\d MiB "
         r"are free: raise BOOTDROP_NFS_STORE_SIZE \(half of it is for versions\) and start anew, "
-        "or reset layers of old versions that nobody misses",
+        "or delete old versions: `bootdrop machines forget --old`",
         said,
     )
     assert life.do("copies") == [f"{OLD}/fedora"]
