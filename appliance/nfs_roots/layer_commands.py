@@ -58,12 +58,14 @@ class Commands:
         gone, stay = await asyncio.to_thread(self._layers.forget_old, mac, root, force)
         if not gone and not stay:
             of = " ".join(filter(None, ("of", mac, root))) if mac or root else "there"
-            raise CannotDo(f"no layer of an old version is {of}")
+            return f"no layer of an old version is {of}"
         self._changed()
         said = f"deleted: {_named(gone)}"
-        if not stay:
-            return said
-        return f"{said}; machines run from: {_named(stay)}: shut them down, or say --force"
+        if stay:
+            raise CannotDo(
+                f"{said}; machines run from: {_named(stay)}: shut them down, or say --force"
+            )
+        return said
 
     async def _do(self, command: Callable[..., None], *arguments: object) -> None:
         await asyncio.to_thread(command, *arguments)
