@@ -16,7 +16,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-DEMO = Path("/usr/share/bootdrop-lab/demo")  # Debian's cloud kernel
+DEMO = Path("/usr/share/bootdrop-lab/demo/amd64")  # Debian's cloud kernel
 PACE = 0.005  # seconds between two requests for the menu
 PATIENCE = 30.0  # seconds
 

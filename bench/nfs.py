@@ -16,7 +16,7 @@ from tests.lab.machine import Hardware
 from tests.lab.nfs_root import NfsMachine, NfsRoot, add_roots
 from tests.lab.project import LabError
 
-ROUNDS = 5
+ROUNDS = 11
 SIZE = 96 << 20  # bytes, no more than the host keeps in memory: its disk is not measured
 PATIENCE = 180.0  # seconds
 OURS = "Bootdrop"
