@@ -14,7 +14,7 @@ from appliance.bounded import put
 from appliance.daemons import tftpd
 from appliance.events.hub import Event
 from appliance.events.leases import given_address
-from appliance.menu.entries import OVER_NFS
+from appliance.menu.entries import FETCHED_OVER_NFS
 from appliance.neopxe import server
 
 # Seconds. The longest pause of firmware that is well is iPXE's wait for routers, about 4.
@@ -36,8 +36,7 @@ _USED_UP = (
 )
 _BOOT_SERVER_NAMED_A_FILE = re.compile(r"answer client=\S+ .*\bfile=\S")
 _SCRIPT_BY_TFTP = re.compile(r"RRQ from \S+ filename autoexec\.ipxe")
-# What a machine fetches to mount a root over NFS (entries.Entry.fetched), and behind it.
-_KERNEL_OVER_NFS = re.compile(rf"\b{OVER_NFS}/[^/\s]+/kernels/\S+/kernel(?=\s|$)")
+# What a machine fetches behind a kernel that mounts its root over NFS.
 _INITRD = re.compile(r"\bkernels/\S+/initrd(?=\s|$)")
 # What is said of a machine's earlier life.
 _IS_GONE = re.compile(r"\S+ (\(\S+\) )?is gone: ")
@@ -90,7 +89,7 @@ class SilenceWatch:
         machine = self._machines.get(event.client, event.client)
         is_mounting = self._mounting.pop(machine, None) is not None
         self._heard(machine)
-        if _KERNEL_OVER_NFS.search(event.text) or (is_mounting and _INITRD.search(event.text)):
+        if FETCHED_OVER_NFS.search(event.text) or (is_mounting and _INITRD.search(event.text)):
             put(self._mounting, machine, False, _MOST_MACHINES)
             self._wait_for(machine, _PATIENCE_WITH_KERNELS, lambda: self._mounts_nothing(machine))
         elif event.kind == "pxe" and _BOOT_SERVER_NAMED_A_FILE.match(event.text):

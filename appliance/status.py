@@ -9,8 +9,8 @@ from typing import Any, Literal
 from appliance.catalog.model import InitrdMaker, PublishedKernel
 from appliance.layers.layer import Layer
 from appliance.layers.sizes import Size
-from appliance.menu.nfs_boot import initrd_lacks
-from appliance.menu.nfs_preflight import NfsRoot, Preflight, preflight, version_for
+from appliance.menu.nfs_boot import initrd_lacks, mounted_by, version_by
+from appliance.menu.nfs_preflight import NfsRoot, Preflight, preflight
 from appliance.settings import Settings
 
 # failed: no machine can boot, as something that every boot needs was given up; it is tried again.
@@ -42,9 +42,8 @@ class KernelNfs:
     """Whether a kernel can mount its root over NFS, by its configuration."""
 
     works: bool | None = None  # None: its configuration is not known
-    initrd: tuple[
-        str, ...
-    ] = ()  # "nfs.ko in its initrd", …: what the one that is to mount it lacks
+    # What the initrd that is to mount it lacks: "nfs.ko in its initrd", …
+    initrd: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()  # "CONFIG_ROOT_NFS=y", …, in order of their dependencies
     advised: tuple[str, ...] = ()  # the same, of what it can do without
     cards: tuple[str, ...] = ()  # a sentence for each network card that was seen and has no driver
@@ -178,13 +177,11 @@ def kernel_nfs(kernel: PublishedKernel, settings: Settings, cards: Mapping[str, 
 
     `cards` names each network card that was seen with the address of a machine that has it.
     """
-    # By the same rule as nfs_boot: an initrd by nobody known does not mount what it is told.
-    maker = None if kernel.initrd_format is None else kernel.initrd_format.made_by
-    initrd, found = initrd_lacks(kernel), _preflight(kernel, settings, cards, None)
-    if maker is None or (initrd and found.works):
-        initrd = ()
-    else:
+    found = by_itself = _preflight(kernel, settings, cards, None)
+    maker = mounted_by(kernel, lambda: by_itself.works is True)
+    if maker is not None:
         found = _preflight(kernel, settings, cards, maker)
+    initrd = () if maker is None else initrd_lacks(kernel)
     return KernelNfs(
         False if initrd else found.works,
         initrd,
@@ -201,9 +198,7 @@ def _preflight(
     cards: Mapping[str, str],
     maker: InitrdMaker | None,  # None: the kernel mounts its root by itself
 ) -> Preflight:
-    # klibc's nfsmount knows version 3.
-    wanted = "3" if maker is InitrdMaker.INITRAMFS_TOOLS else settings.nfs_version
-    version = version_for(wanted, kernel.config, maker is not None, kernel.version)
+    version = version_by(maker, settings, kernel)
     root = NfsRoot(version, str(settings.nfs_ip), settings.nfs_share, maker is not None)
     return preflight(kernel.config, root, cards, kernel.version)
 

@@ -31,11 +31,13 @@ from appliance.layers.told import Told, tell
 from appliance.layers.versions import Versions
 from appliance.nfs.export import (
     EVERYBODY,
+    FORMAT,
     Export,
     default_path,
     holder_of,
     is_default_path,
     layer_path,
+    share,
 )
 from appliance.paths import Paths
 from appliance.settings import Settings
@@ -158,7 +160,7 @@ class Layers:
         those that were seen lately get them now. `progressed` is called after each version.
         """
         with self._wanting:
-            served = tuple(root for root in roots if "nfs" in root.formats)
+            served = tuple(root for root in roots if FORMAT in root.formats)
             self._versions.forget({(root.name, root.id) for root in served})
             with self._change() as holdings:
                 holdings.unmade.clear()
@@ -262,13 +264,14 @@ class Layers:
         """
         with self._change() as holdings:
             layers = holdings.of(mac, root)
+            holder = layers[0].record.holder
             for layer in layers:
                 holdings.require_idle(layer, force)
             for layer in layers:
                 holdings.doom(layer)
-            if layer.is_shared:  # whose path nobody asks for an address for
-                self._pending.add(layer.record.holder)
-            self._seen.pop(layer.record.holder, None)
+            if holder in EVERYBODY.values():  # whose path nobody asks for an address for
+                self._pending.add(holder)
+            self._seen.pop(holder, None)
 
     def forget_old(
         self, who: str | None, root: str | None, force: bool = False
@@ -336,7 +339,7 @@ class Layers:
 
     def _drop_outdated(self) -> None:
         """Let go of the layers of replaced versions in which nobody has anything."""
-        wanted = {(root.key, root.id, self._share(root)) for root in self._roots}
+        wanted = {(root.key, root.id, share(self._settings, root)) for root in self._roots}
         holdings = self._holdings
         for layer in holdings.staying():
             if (
@@ -347,9 +350,6 @@ class Layers:
                 holdings.doom(layer)
 
     # One machine's, or everybody's
-
-    def _share(self, root: PublishedRoot) -> str:
-        return root.share or self._settings.nfs_share
 
     def _align_all(self, *roots: PublishedRoot) -> None:
         with self._change():
@@ -367,7 +367,7 @@ class Layers:
         theirs = self._holdings.by_holder()  # once: there may be thousands of both
         for holder in holders if self._holdings.is_open else ():
             for root in roots or self._roots:
-                shared = EVERYBODY.get(self._share(root))
+                shared = EVERYBODY.get(share(self._settings, root))
                 if holder in EVERYBODY.values() and shared != holder:
                     continue
                 if not shared and not self._is_for(root, holder, theirs.get(holder, [])):

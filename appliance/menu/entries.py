@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -11,6 +12,10 @@ from appliance.menu.nfs_boot import HOLDER
 
 # Before a kernel's path: what stands there is taken away by nginx.conf and tftpd's remap.
 OVER_NFS = PurePosixPath("over-nfs")
+# What nginx and in.tftpd log of a kernel that is fetched to mount a root (Entry.fetched).
+FETCHED_OVER_NFS = re.compile(
+    rf"\b{OVER_NFS}/(?P<root>[^/\s]+)/(?P<kernel>kernels/[^/\s]+/[0-9a-f]{{16}}/kernel)(?=\s|$)"
+)
 
 # Keys that no kernel can have: a safe name starts with a letter or a digit.
 LOCAL = "~local"

@@ -23,8 +23,9 @@ from appliance.catalog.model import (
 )
 from appliance.catalog.pairing import Role, partners
 from appliance.menu.entries import LOCAL, Entry, Firmware, Menu, RescueRoot
-from appliance.menu.nfs_boot import FORMAT, nfs_boot, root_path
+from appliance.menu.nfs_boot import nfs_boot, root_path
 from appliance.menu.ramdisks import CannotBoot, choose, ramdisk_formats
+from appliance.nfs.export import FORMAT
 from appliance.settings import Settings
 
 _RESCUE = "rescue"

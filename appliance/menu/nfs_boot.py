@@ -6,7 +6,7 @@ dracut's those of dracut.cmdline(7), initramfs-tools' those of initramfs-tools(7
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from appliance.catalog.model import (
     RootCatalog,
 )
 from appliance.menu.nfs_preflight import lacking, version_for
-from appliance.nfs.export import EVERYBODY, layer_path
+from appliance.nfs.export import EVERYBODY, FORMAT, layer_path, share
 from appliance.settings import Settings
 
 # Stand in a command line for what is the machine's own, until a loader's file puts it in. Nobody
@@ -30,8 +30,6 @@ HOSTNAME = "⟨hostname⟩"
 # the second is taken for the first after a reboot, whose locks are then gone
 # (Documentation/filesystems/nfs/client-identifier.rst).
 CLIENT_ID = "nfs.nfs4_unique_id="
-
-FORMAT = "nfs"  # among a root's formats: it has a tree that can be mounted
 
 # What the small init of a read-only root is called in it; the real one it is told by a word.
 _OVERLAY_INIT = "/.bootdrop/overlay-init"
@@ -68,13 +66,31 @@ def nfs_boot(
     `server` is where machines mount from. The command line is without what all kernels get.
     """
     by_itself = _Case(settings, server, kernel, root)
-    maker = None if kernel.initrd_format is None else kernel.initrd_format.made_by
-    if kernel.initrd is None or maker is None or (initrd_lacks(kernel) and by_itself.is_able):
+    maker = mounted_by(kernel, lambda: by_itself.is_able)
+    if maker is None or kernel.initrd is None:
         return NfsBoot((), _by_itself(by_itself), bootif=False, lacks=by_itself.lacks)
     case = replace(by_itself, maker=maker)
     words = _dracut(case) if maker is InitrdMaker.DRACUT else _initramfs_tools(case)
     lacks = (*initrd_lacks(kernel), *case.lacks)
     return NfsBoot((kernel.initrd,), words, bootif=True, lacks=lacks)
+
+
+def mounted_by(kernel: PublishedKernel, is_able: Callable[[], bool]) -> InitrdMaker | None:
+    """Return by whom the initrd is that mounts a root over NFS; None: the kernel does.
+
+    `is_able` tells whether the kernel is known to be able to. An initrd by nobody known does not
+    mount what it is told.
+    """
+    if kernel.initrd is None or kernel.initrd_format is None:
+        return None
+    return None if initrd_lacks(kernel) and is_able() else kernel.initrd_format.made_by
+
+
+def version_by(maker: InitrdMaker | None, settings: Settings, kernel: PublishedKernel) -> str:
+    """Return the version of NFS by which an initrd, or the kernel itself, mounts a root."""
+    # klibc's nfsmount knows no other that is still served.
+    wanted = "3" if maker is InitrdMaker.INITRAMFS_TOOLS else settings.nfs_version
+    return version_for(wanted, kernel.config, maker is not None, kernel.version)
 
 
 @dataclass(frozen=True)
@@ -87,11 +103,7 @@ class _Case:
 
     @property
     def version(self) -> str:
-        # klibc's nfsmount knows no other that is still served.
-        by_klibc = self.maker is InitrdMaker.INITRAMFS_TOOLS
-        wanted = "3" if by_klibc else self.settings.nfs_version
-        kernel = self.kernel
-        return version_for(wanted, kernel.config, self.maker is not None, kernel.version)
+        return version_by(self.maker, self.settings, self.kernel)
 
     @property
     def place(self) -> str:
@@ -152,11 +164,6 @@ def over_nfs_without(refused: Collection[tuple[str, str]], roots: RootCatalog) -
         for each in roots.roots
     )
     return replace(roots, roots=tuple(each for each in offered if each.formats))
-
-
-def share(settings: Settings, root: PublishedRoot) -> str:
-    """Return how machines share a root: clone, rw or ro."""
-    return root.share or settings.nfs_share
 
 
 def root_path(settings: Settings, server: IPv4Address, root: PublishedRoot) -> str:

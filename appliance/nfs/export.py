@@ -9,9 +9,13 @@ from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from appliance.catalog.model import PublishedRoot
+from appliance.settings import Settings
+
 # Of our own; never to be changed: file handles that machines hold name exports by it.
 _NAMESPACE = uuid.UUID("0f6cd2a5-3c5b-4b0c-9a68-1f7a3f3f2c11")
 
+FORMAT = "nfs"  # among a root's formats: it has a tree that can be mounted
 # Who writes a layer: a machine, by its hardware address as iPXE writes `${mac:hexhyp}`, or all.
 EVERYBODY = {"rw": "rw", "ro": "ro"}
 _MAC_PATH = re.compile(r"[0-9a-f]{2}(-[0-9a-f]{2}){5}")
@@ -55,6 +59,11 @@ def layer_path(root_key: str, version: str, holder: str) -> PurePosixPath:
     `holder_of` writes it, or `rw` or `ro`.
     """
     return PurePosixPath("/", root_key, version, holder)
+
+
+def share(settings: Settings, root: PublishedRoot) -> str:
+    """Return how machines share a root: clone, rw or ro."""
+    return root.share or settings.nfs_share
 
 
 def default_path(address: IPv4Address) -> PurePosixPath:

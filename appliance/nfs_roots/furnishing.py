@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,15 +21,10 @@ from appliance.layers.layer import Layer
 from appliance.layers.layers import Layers
 from appliance.layers.modules import ModulesNotPut, put_modules
 from appliance.layers.room import NoRoom
-from appliance.menu.entries import OVER_NFS
+from appliance.menu.entries import FETCHED_OVER_NFS
 from appliance.nfs.export import EVERYBODY
 from appliance.paths import Paths
 from appliance.run import CommandFailed
-
-# What nginx and in.tftpd log of a kernel that is fetched to mount a root (entries.Entry.fetched).
-_FETCHED = re.compile(
-    rf"\b{OVER_NFS}/(?P<root>[^/\s]+)/(?P<kernel>kernels/[^/\s]+/[0-9a-f]{{16}}/kernel)(?=\s|$)"
-)
 
 Put = Callable[[Layer, Path], None]
 
@@ -85,7 +79,7 @@ class Furnishing:
         """Take in what a machine asked for; return what it will mount, where that tells it."""
         if (address := given_address(event)) is not None:
             put(self._addresses, str(address), event.client)
-        match = _FETCHED.search(event.text) if event.kind in ("http", "tftp") else None
+        match = FETCHED_OVER_NFS.search(event.text) if event.kind in ("http", "tftp") else None
         if match is None or match["root"] not in {root.key for root in self._offered.roots}:
             return None
         mac = self._addresses.get(event.client) or self._neighbour(event.client)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path, PurePosixPath
@@ -26,11 +26,11 @@ from appliance.layers.storage import storage_of
 from appliance.layers.told import versions_on
 from appliance.menu.entries import Menu
 from appliance.menu.menu import modules_of
-from appliance.menu.nfs_boot import FORMAT, over_nfs_without, share
+from appliance.menu.nfs_boot import over_nfs_without
 from appliance.network import Network
 from appliance.nfs import choice, evidence, export_numbers, kernel_server
 from appliance.nfs.choice import Choice, Server
-from appliance.nfs.export import EVERYBODY, Export, NfsService, layer_path
+from appliance.nfs.export import EVERYBODY, FORMAT, Export, NfsService, layer_path, share
 from appliance.nfs_roots.furnishing import Furnishing, Offered
 from appliance.nfs_roots.nfs_clients import NfsClients
 from appliance.paths import Paths
@@ -328,15 +328,16 @@ class NfsRoots:
 
         await asyncio.to_thread(self.layers.want, self._roots.roots, self._default, prepared)
         self._prepared()
-        if any(self._is_missing(each) for each in self._roots.roots if FORMAT in each.formats):
+        shown = {each.path for each in self.layers.exports()}
+        wanted = (each for each in self._roots.roots if FORMAT in each.formats)
+        if any(self._is_missing(each, shown) for each in wanted):
             self._choosing.within(_ANOTHER_TRY if self._storage.is_open else _ANOTHER_CHOICE)
         self._progressed()
 
-    def _is_missing(self, root: PublishedRoot) -> bool:
+    def _is_missing(self, root: PublishedRoot, shown: Collection[PurePosixPath]) -> bool:
         """Tell whether a root that is to be served is not; why is among the notices."""
         if shared := EVERYBODY.get(share(self._settings, root)):
-            path = layer_path(root.key, root.id, shared)
-            return path not in {each.path for each in self.layers.exports()}
+            return layer_path(root.key, root.id, shared) not in shown
         return not os.path.exists(self._storage.tree(root.name, root.id))
 
     def _prepared(self) -> None:
