@@ -10,6 +10,7 @@ import pytest
 
 from rootfs_builder import status, versions
 from rootfs_builder.status import Status, Teller
+from tests.unit.builder.trees import nest
 
 ONE, TWO, THREE, FOUR = ("1" * 16, "2" * 16, "3" * 16, "4" * 16)
 
@@ -181,11 +182,5 @@ def test_the_seconds_of_each_step_are_counted(tmp_path: Path) -> None:
 
 def test_no_depth_hinders_what_is_deleted(tmp_path: Path) -> None:
     with versions.aside(tmp_path) as work:
-        fd = os.open(work, os.O_RDONLY)
-        for _ in range(5000):
-            os.mkdir("d", dir_fd=fd)
-            below = os.open("d", os.O_RDONLY, dir_fd=fd)
-            os.close(fd)
-            fd = below
-        os.close(fd)
+        nest(work, 5000)
     assert there(tmp_path) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,17 @@ def tree_of(root: Path, files: Mapping[str, str | bytes]) -> Path:
         else:
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return root
+
+
+def nest(folder: Path, depth: int) -> None:
+    """Make folders in each other, whose path may be longer than the system takes."""
+    inside = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=inside)
+        below = os.open("d", os.O_RDONLY, dir_fd=inside)
+        os.close(inside)
+        inside = below
+    os.close(inside)
 
 
 def cpio_of(entries: list[Entry]) -> bytes:

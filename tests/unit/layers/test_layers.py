@@ -27,6 +27,11 @@ OTHER_HOLDER, OLD = "52-54-00-12-34-57", "8899aabbccddeeff"
 ADDRESS = IPv4Address("192.168.10.7")
 
 
+def show(stage: Stage, one: Layer, path: PurePosixPath, *_: object) -> None:
+    """Take a layer for mounted."""
+    stage.shown[path] = one.path
+
+
 def test_a_machine_finds_its_root_on_a_volume_too_full_to_note_that_it_was_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,10 +51,6 @@ def test_a_machine_finds_its_root_on_a_volume_too_full_to_note_that_it_was_seen(
         also=(str(default_path(ADDRESS)),),
     )
     layer = Layer(record, tmp_path)
-
-    def show(stage: Stage, one: Layer, path: PurePosixPath, *_: object) -> None:
-        stage.shown[path] = one.path
-
     monkeypatch.setattr(Stage, "show", show)
     paths = replace(Paths(), boot=tmp_path)
     layers = Layers(
@@ -70,9 +71,6 @@ class Played:
     """Layers of which nothing is mounted or made: only what is decided."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, *records: Record) -> None:
-        def show(stage: Stage, one: Layer, path: PurePosixPath, *_: object) -> None:
-            stage.shown[path] = one.path
-
         monkeypatch.setattr(Stage, "show", show)
         self.busy: set[PurePosixPath] = set()
         paths = replace(Paths(), boot=folder)

@@ -15,6 +15,7 @@ from appliance.layers.modules import ModulesNotPut, put_modules
 from appliance.layers.newc import BrokenArchive, members
 from rootfs_builder.archive import write_cpio
 from rootfs_builder.entries import Entry
+from tests.unit.builder.trees import nest
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="what is in a layer is root's")
 
@@ -130,13 +131,7 @@ def test_what_a_crash_left_half_unpacked_goes(layer: Path, tmp_path: Path) -> No
 
 def test_folders_too_deep_to_delete_are_an_error_in_one_line(layer: Path, tmp_path: Path) -> None:
     (layer / "lib/modules" / VERSION).mkdir(parents=True)
-    inside = os.open(layer / "lib/modules" / VERSION, os.O_RDONLY)
-    for _ in range(150):
-        os.mkdir("d", dir_fd=inside)
-        below = os.open("d", os.O_RDONLY, dir_fd=inside)
-        os.close(inside)
-        inside = below
-    os.close(inside)
+    nest(layer / "lib/modules" / VERSION, 150)
     with pytest.raises(OSError, match="too many folders in each other") as raised:
         put_modules(layer, pack(tmp_path, *entries(FILES)), VERSION)
     assert raised.value.filename == str(layer / "lib/modules" / VERSION)

@@ -40,6 +40,7 @@ class Played:
         self.there: tuple[Layer, ...] = ()
         self.exported: tuple[Export, ...] = ()
         self.sweeping, self.swept = threading.Event(), threading.Event()
+        self.wanted = threading.Semaphore(0)
         self.more = False  # whether a sweep makes room
         self.settles: list[bool] = []
         self.used: dict[str, tuple[str, ...]] = {}
@@ -77,6 +78,7 @@ class Played:
 
     def want(self, *arguments: Any) -> None:  # noqa: ANN401
         self.asked.append(("want", *arguments[:2]))
+        self.wanted.release()
 
 
 class Served:
@@ -173,10 +175,9 @@ def test_roots_that_change_are_wanted_again(served: Served) -> None:
 
     async def test() -> None:
         following = asyncio.create_task(served.nfs.follow())
-        for number, roots in enumerate(catalogs, 1):
+        for roots in catalogs:
             served.nfs.want(a_menu(Settings(interface="eth1")), Catalog(), roots)
-            while len(served.layers.asked) < number:
-                await asyncio.sleep(0.001)
+            assert await asyncio.to_thread(served.layers.wanted.acquire, timeout=10)
         following.cancel()
 
     asyncio.run(asyncio.wait_for(test(), 10))
@@ -306,9 +307,20 @@ def test_a_root_that_cannot_be_served_now_is_tried_again(
     served.nfs.want(a_menu(Settings(interface="eth1")), Catalog(), RootCatalog((root,)))
     served.nfs._due.clear()
 
+    waits: list[float] = []
+    within = served.nfs._choosing.within
+
+    def noted(seconds: float) -> None:
+        waits.append(seconds)
+        within(seconds)
+
+    monkeypatch.setattr(served.nfs._choosing, "within", noted)
+
     async def wants_again() -> bool:
+        waits.clear()
         await served.nfs._want()
-        await asyncio.sleep(0.05)
+        if waits:
+            await asyncio.wait_for(served.nfs._due.wait(), 10)
         return served.nfs._wants_now and served.nfs._due.is_set()
 
     assert asyncio.run(wants_again())
