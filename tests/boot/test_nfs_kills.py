@@ -146,8 +146,10 @@ def test_a_full_store_stops_writes_alone_and_they_go_on_when_there_is_room(
     ordered = [direct(SMALL, "3"), direct(SMALL, "4.2")]
     with ExitStack() as off:
         machines = [NfsMachine(off.enter_context(lab.machine(each))) for each in ordered]
+        # One alone fills the store in less than half a minute: not before the other is there.
         for machine in machines:
             machine.booted(BOOT)
+        for machine in machines:
             machine.run("acknowledge /blocks")
             machine.machine.expect("ACK /blocks/5 ", GRACE)
         (greedy, _) = machines
